@@ -1,0 +1,62 @@
+package fault_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"testing"
+
+	"github.com/dunlin-project/dunlin/internal/fault"
+)
+
+func TestKindSurvivesWrapping(t *testing.T) {
+	base := fault.New(fault.Untrusted, "check piece 3: %w", io.ErrUnexpectedEOF)
+	for name, err := range map[string]error{
+		"plain":          base,
+		"wrapped":        fmt.Errorf("fetch file: %w", base),
+		"hinted":         fault.WithHint(base, "try again"),
+		"wrapped again":  fault.Wrap(fault.Unavailable, fmt.Errorf("cycle: %w", base)),
+		"hinted, no own": fault.WithHint(fmt.Errorf("outer: %w", base), "h"),
+	} {
+		if got := fault.Of(err); got != fault.Untrusted {
+			t.Errorf("%s: kind %v, want untrusted", name, got)
+		}
+		if !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("%s: lost its cause", name)
+		}
+	}
+}
+
+func TestNoKindIsInternal(t *testing.T) {
+	if got := fault.Of(io.EOF); got != fault.Internal {
+		t.Errorf("got %v, want internal", got)
+	}
+	if got := fault.Of(nil); got != 0 {
+		t.Errorf("got %v, want none", got)
+	}
+	if fault.Wrap(fault.Refused, nil) != nil || fault.WithHint(nil, "x") != nil {
+		t.Error("a nil error did not stay nil")
+	}
+}
+
+func TestHintIsTheOutermost(t *testing.T) {
+	err := fault.WithHint(fmt.Errorf("a: %w", fault.WithHint(io.EOF, "inner")), "outer")
+	if got := fault.Hint(err); got != "outer" {
+		t.Errorf("got %q", got)
+	}
+	if got := fault.Hint(fmt.Errorf("b: %w", fault.WithHint(io.EOF, "inner"))); got != "inner" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestAnAttackOutranksEverything(t *testing.T) {
+	if got := fault.Worst(fault.Unavailable, fault.Untrusted, fault.Internal); got != fault.Untrusted {
+		t.Errorf("got %v", got)
+	}
+	if got := fault.Worst(0, fault.Unavailable, fault.Refused); got != fault.Refused {
+		t.Errorf("got %v", got)
+	}
+	if got := fault.Worst(); got != 0 {
+		t.Errorf("got %v", got)
+	}
+}
