@@ -1,0 +1,44 @@
+// Command dunlin is the whole of Dunlin in one binary: the device agent, the depot, the publisher's tools and the
+// engine alone. Each subcommand has a file of its own that turns flags into a Config and runs the part; this is the
+// only place where the parts meet. It trusts what each part says it trusts. Start reading at commands.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/dunlin-project/dunlin/internal/fault"
+)
+
+func main() { os.Exit(run(os.Args)) }
+
+// run is main without the exit, so that tests can call the command as users type it.
+func run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return report(os.Stderr, newApp().RunContext(ctx, args))
+}
+
+func newApp() *cli.App {
+	return &cli.App{
+		Name:                   "dunlin",
+		Usage:                  "deliver updates to a fleet: the site pays for each byte once, nobody in the middle can install anything",
+		UseShortOptionHandling: true,
+		HideVersion:            true,
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "log details"},
+			&cli.BoolFlag{Name: "log-json", Usage: "log as JSON, one record a line"},
+		},
+		Commands:       commands(),
+		OnUsageError:   func(_ *cli.Context, err error, _ bool) error { return fault.Wrap(fault.Usage, err) },
+		ExitErrHandler: func(*cli.Context, error) {},
+	}
+}
+
+func commands() []*cli.Command {
+	return []*cli.Command{}
+}
