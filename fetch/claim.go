@@ -1,0 +1,143 @@
+package fetch
+
+import (
+	"slices"
+	"time"
+)
+
+// claim is a member's word that it is fetching pieces first to end-1 from the origin.
+type claim struct {
+	first, end int
+	bytes      int64
+	done       int64
+	rate       float64
+	moved      time.Duration // when done last grew
+}
+
+// ends is when the lease of the claim ends: it lives by progress, not by a count of retries (rule 3). A fixed wait would
+// either give up on every slow line or let a dead device block the site.
+func (c *claim) ends() time.Duration {
+	lease := minLease
+	if c.rate > 0 {
+		lease = max(lease, min(time.Minute, time.Duration(4*claimBytes/c.rate*float64(time.Second))))
+	}
+	return c.moved + lease
+}
+
+// eta is how long the rest will take at the claimer's own rate; 0 if it has said no rate yet.
+func (c *claim) eta() time.Duration {
+	if c.rate <= 0 {
+		return 0
+	}
+	return time.Duration(float64(c.bytes-c.done) / c.rate * float64(time.Second))
+}
+
+func (d *Core) hearClaim(now time.Duration, m *member, s SayClaim) {
+	if !d.sound(s) {
+		return
+	}
+	for _, c := range m.claims {
+		if c.first == s.First && c.end == s.First+s.Count {
+			c.rate = float64(s.Rate)
+			if s.Done > c.done {
+				c.done, c.moved = min(s.Done, c.bytes), now
+			}
+			return
+		}
+	}
+	// A device whose leases keep dying does not get to block the site again.
+	if m.deaths >= 3 || len(m.claims) >= maxClaims {
+		return
+	}
+	c := &claim{first: s.First, end: s.First + s.Count, rate: float64(s.Rate), done: s.Done, moved: now}
+	for i := c.first; i < c.end; i++ {
+		c.bytes += d.c.PieceSize(i)
+		d.piece[i].claimed++
+	}
+	m.claims = append(m.claims, c)
+	if d.fulfilled(m, c) {
+		d.endClaim(m, c, false)
+		return
+	}
+	d.yield(m, c)
+}
+
+// sound reports whether a claim makes sense: inside the content and not larger than any device of this protocol claims, so
+// that nobody can claim the whole file with one word.
+func (d *Core) sound(s SayClaim) bool {
+	if s.First < 0 || s.Count < 1 || s.First > d.c.Pieces()-s.Count || s.Rate < 0 || s.Done < 0 {
+		return false
+	}
+	most := max(int64(d.grid.per)*d.c.PieceLength(), maxSubRange)
+	return int64(s.Count)*d.c.PieceLength() <= most+d.c.PieceLength()
+}
+
+// fulfilled reports whether the claimer now has everything it claimed.
+func (d *Core) fulfilled(m *member, c *claim) bool {
+	for i := c.first; i < c.end; i++ {
+		if !m.have.Has(i) {
+			return false
+		}
+	}
+	return true
+}
+
+// endClaim removes a claim; died says that it ended without the pieces and not by the claimer's own word.
+func (d *Core) endClaim(m *member, c *claim, died bool) {
+	for i := c.first; i < c.end; i++ {
+		d.piece[i].claimed--
+		if died && !m.have.Has(i) {
+			d.piece[i].overdue = true
+		}
+	}
+	m.claims = slices.DeleteFunc(m.claims, func(o *claim) bool { return o == c })
+}
+
+func (d *Core) expireClaims(now time.Duration, m *member) {
+	for _, c := range slices.Clone(m.claims) {
+		if now >= c.ends() {
+			m.deaths++
+			d.endClaim(m, c, true)
+		}
+	}
+}
+
+// yield settles two claims for the same pieces: the lower hash wins, the loser stops asking (rule 3). What it has asked for
+// already still comes; a range is cut by not asking for the next one (rule 5).
+func (d *Core) yield(m *member, c *claim) {
+	for _, st := range d.streams {
+		if st.next >= st.end || c.end <= st.next || st.end <= c.first || st.why == Steal {
+			continue
+		}
+		s := d.grid.of(max(st.next, c.first))
+		if spanRank(m.key, s) < spanRank(d.key, s) {
+			rest := st.end - st.next
+			d.say(SayRelease{First: st.next, Count: rest})
+			st.end = st.next
+		}
+	}
+}
+
+// siteStreams counts the origin streams of the whole site that this device knows of.
+func (d *Core) siteStreams() int {
+	n := len(d.streams)
+	for _, m := range d.order {
+		if len(m.claims) > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// siteRate is the rate at which the whole site draws from the origin, as far as this device knows.
+func (d *Core) siteRate(now time.Duration) float64 {
+	sum := d.originRate.rate(now)
+	for _, m := range d.order {
+		var most float64
+		for _, c := range m.claims {
+			most = max(most, c.rate)
+		}
+		sum += most
+	}
+	return sum
+}

@@ -1,0 +1,261 @@
+package fetch
+
+import (
+	"cmp"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/dunlin-project/dunlin/piecehash"
+)
+
+// Limits of the decision. Bytes where no unit is named.
+const (
+	maxSpan        = 16 << 20 // a span of the grid (rule 1)
+	spansPerFile   = 256      // the grid aims at this many spans
+	minStreams     = 2        // origin streams of a site at the start (rule 4)
+	maxStreams     = 8        // and at most
+	minSubRange    = 1 << 20  // one origin request beside others (rule 5)
+	maxSubRange    = 8 << 20  // one origin request when alone
+	minInFlight    = 256 << 10
+	maxInFlight    = 8 << 20
+	maxUnverified  = 16 << 20 // asked of peers and not yet checked, over all links
+	minLease       = 3 * time.Second
+	coldQuiet      = 150 * time.Millisecond // rule 2: nobody has answered
+	coldMost       = 400 * time.Millisecond // rule 2: at most
+	coldSettle     = 25 * time.Millisecond  // rule 2: after a bitmap, for those that arrive with it
+	claimEvery     = 500 * time.Millisecond // a claim is said again at least this often while it moves
+	claimBytes     = 1 << 20                // and after this many bytes
+	maxClaims      = 16                     // live claims of one member that are heard
+	slowLAN        = 5 * time.Second        // rule 11
+	minAskPatience = 2 * time.Second        // a request without a byte
+)
+
+// Config is what a Core is made from.
+type Config struct {
+	Self    PeerID
+	Content piecehash.Content
+	Have    piecehash.Bitmap // pieces that are stored already; the Core takes a copy
+	Origin  bool             // whether this device may use the origin at all
+	Warm    bool             // whether LAN links are up already: then nothing waits at the start (rule 2)
+	// Delay keeps the origin closed for so long after the start (policy, rule 13). It ends early when nobody is
+	// there to wait for.
+	Delay time.Duration
+	// Seed makes the random choices repeatable.
+	Seed uint64
+}
+
+// Action is what the decision asks for: one of Ask, Cancel, Draw and Tell.
+type Action interface{ action() }
+
+// Ask means: fetch Piece from Peer.
+type Ask struct {
+	Peer  PeerID
+	Piece int
+}
+
+// Cancel means: the piece is no longer wanted from this peer.
+type Cancel struct {
+	Peer  PeerID
+	Piece int
+}
+
+// Draw means: fetch Count pieces from First on from the origin with one range. Warn asks for a call of DrawProgress as
+// soon as no more than Warn bytes are left, so that the next range is asked for in time and the line never idles.
+type Draw struct {
+	ID           int
+	First, Count int
+	Why          Reason
+	Warn         int64
+}
+
+// Tell means: say this to the site.
+type Tell struct{ What Saying }
+
+func (Ask) action()    {}
+func (Cancel) action() {}
+func (Draw) action()   {}
+func (Tell) action()   {}
+
+// Core decides what to ask of whom: what this device has, what members have and claim, how fast each is, what policy
+// allows and what time it is go in, actions come out. It does no I/O. Time is given as the duration since the fetch
+// began. All state belongs to the one goroutine that calls it; File is that in production.
+//
+// The rules it follows are those of the design, section 6; each is named where it is carried out.
+type Core struct {
+	cfg   Config
+	c     piecehash.Content
+	rng   *rand.Rand
+	grid  grid
+	have  piecehash.Bitmap
+	piece []pieceState
+
+	key      uint64 // of this device, see peerKey
+	members  map[PeerID]*member
+	order    []*member // sorted by key: the ranking that all devices share
+	ranks    []uint16  // per span: how many members rank above this device (incremental owner map)
+	askable  []int     // pieces to look at when a link is free; may hold stale entries
+	inAsk    int64     // bytes asked of peers and not arrived
+	noticed  bool
+	everSeen bool // a member has joined at least once
+	lastJoin time.Duration
+
+	draws      map[int]*draw
+	streams    []*stream
+	nextDraw   int
+	originRate meter
+	width      siteWidth
+	origin     originState
+
+	lan     meter
+	lanSlow time.Duration // since when the LAN has been slower than the origin, 0 = it is not
+	out     []Action
+}
+
+// pieceState is what the decision knows about one piece.
+type pieceState struct {
+	avail   uint16 // reachable members that have it
+	claimed uint16 // live claims of members that cover it
+	asked   uint8  // requests to peers that are under way
+	drawn   bool   // an origin range of this device covers it
+	listed  bool   // it stands in askable
+	overdue bool   // a claim on it died, or a holder failed to deliver it
+}
+
+// NewCore returns the decision for one content. It panics when cfg.Have does not fit the content.
+func NewCore(cfg Config) *Core {
+	n := cfg.Content.Pieces()
+	if cfg.Have.Len() != n {
+		panic("fetch: bitmap does not fit the content")
+	}
+	d := &Core{
+		cfg:     cfg,
+		c:       cfg.Content,
+		rng:     rand.New(rand.NewPCG(cfg.Seed, 0x64756e6c696e)),
+		grid:    newGrid(cfg.Content),
+		have:    cfg.Have.Clone(),
+		piece:   make([]pieceState, n),
+		key:     peerKey(cfg.Content.Root(), cfg.Self),
+		members: make(map[PeerID]*member),
+		draws:   make(map[int]*draw),
+	}
+	d.ranks = make([]uint16, d.grid.spans)
+	d.width.streams = minStreams
+	return d
+}
+
+// Done reports whether every piece is stored.
+func (d *Core) Done() bool { return d.have.Full() }
+
+// Members returns how many members there are.
+func (d *Core) Members() int { return len(d.members) }
+
+// Decide returns what to do now, and when to ask again if nothing happens before.
+func (d *Core) Decide(now time.Duration) (actions []Action, wake time.Duration) {
+	d.expire(now)
+	if !d.Done() {
+		d.askPeers(now)
+		d.drawOrigin(now)
+	}
+	actions, d.out = d.out, nil
+	return actions, d.nextWake(now)
+}
+
+// Stored says that piece i is checked and stored. It tells the site and cancels what is under way elsewhere.
+func (d *Core) Stored(now time.Duration, i int) {
+	if !d.have.Set(i) {
+		return
+	}
+	d.say(SayHave{First: i, Count: 1})
+	if d.piece[i].asked > 0 {
+		for _, m := range d.order {
+			if _, ok := m.asks[i]; ok {
+				d.dropAsk(m, i)
+				d.do(Cancel{Peer: m.id, Piece: i})
+			}
+		}
+	}
+	_ = now
+}
+
+func (d *Core) do(a Action)  { d.out = append(d.out, a) }
+func (d *Core) say(s Saying) { d.do(Tell{What: s}) }
+
+// missing reports whether piece i is neither stored nor on its way.
+func (d *Core) missing(i int) bool {
+	p := &d.piece[i]
+	return !d.have.Has(i) && p.asked == 0 && !p.drawn
+}
+
+// expire ends what time has ended: leases, requests without progress, pauses.
+func (d *Core) expire(now time.Duration) {
+	for _, m := range d.order {
+		d.expireClaims(now, m)
+		d.expireAsks(now, m)
+		if m.paused && now >= m.until {
+			d.resume(m)
+		}
+	}
+}
+
+// nextWake is the earliest moment at which the passing of time alone changes a decision.
+func (d *Core) nextWake(now time.Duration) time.Duration {
+	wake := now + time.Second
+	soon := func(t time.Duration) {
+		if t > now {
+			wake = min(wake, t)
+		}
+	}
+	if !d.originOpen(now) {
+		soon(coldQuiet)
+		soon(coldMost)
+		soon(d.lastJoin + coldSettle)
+		soon(d.cfg.Delay)
+	}
+	soon(d.origin.until)
+	for _, m := range d.order {
+		if m.paused || m.busy {
+			soon(m.until)
+		}
+		for _, c := range m.claims {
+			soon(c.ends())
+		}
+	}
+	if len(d.streams) > 0 || len(d.draws) > 0 || d.inAsk > 0 {
+		wake = min(wake, now+100*time.Millisecond)
+	}
+	return wake
+}
+
+// grid is the fixed division into spans that all devices share (rule 1): without a common grid two devices would claim
+// overlapping ranges and neither could tell.
+type grid struct {
+	per   int // pieces in a span, a power of two
+	spans int
+}
+
+func newGrid(c piecehash.Content) grid {
+	size := c.PieceLength()
+	for size < maxSpan && size*spansPerFile < c.Length() {
+		size *= 2
+	}
+	per := int(size / c.PieceLength())
+	return grid{per: per, spans: (c.Pieces() + per - 1) / per}
+}
+
+func (g grid) of(piece int) int { return piece / g.per }
+
+// span returns the first piece of span s and the piece after its last.
+func (g grid) span(s, pieces int) (first, end int) {
+	return s * g.per, min((s+1)*g.per, pieces)
+}
+
+// byKey orders members by the ranking that all devices share.
+func byKey(a, b *member) int {
+	return cmp.Or(cmp.Compare(a.key, b.key), cmp.Compare(a.id, b.id))
+}
+
+func (d *Core) insert(m *member) {
+	i, _ := slices.BinarySearchFunc(d.order, m, byKey)
+	d.order = slices.Insert(d.order, i, m)
+}

@@ -1,0 +1,299 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/dunlin-project/dunlin/internal/fault"
+	"github.com/dunlin-project/dunlin/piecehash"
+)
+
+// Part is where the pieces go. Package store has the real one; there is one in memory in fetchtest.
+type Part interface {
+	Manifest() *piecehash.Manifest
+	// Bitmap returns a copy of the set of pieces that are stored.
+	Bitmap() piecehash.Bitmap
+	// Put checks piece i and stores it; fresh is false when it was there already. The error of wrong bytes is a
+	// *piecehash.Mismatch; any other error ends the fetch.
+	Put(i int, b []byte) (fresh bool, err error)
+}
+
+// Options says how to fetch one file.
+type Options struct {
+	Self   PeerID // this device; needed with Site
+	Site   Site   // nil: there is no LAN
+	Origin Origin // nil: the origin may not be used
+	Warm   bool   // LAN links are up already, nothing waits for them
+	// Delay keeps the origin closed for so long while there is somebody to wait for; 0 = not at all.
+	Delay time.Duration
+	// Patience is how long the fetch goes on without a single byte before it gives up; 0 = DefaultPatience.
+	Patience time.Duration
+	// Limit bounds the whole download, in bytes per second; nil = no limit. Its burst must be at least LimitBurst.
+	Limit *rate.Limiter
+	// Progress, if set, is called about ten times a second from File's goroutine.
+	Progress func(Stats)
+	Log      *slog.Logger // nil: silent
+}
+
+const (
+	// DefaultPatience is how long a fetch goes on without a byte.
+	DefaultPatience = 30 * time.Second
+	// LimitBurst is the least burst of a Limit, in bytes.
+	LimitBurst = 64 << 10
+
+	siteChance = 5 * time.Second // what the LAN gets to show up in when the origin is out for good
+	tick       = 100 * time.Millisecond
+	eventQueue = 256
+)
+
+// NewLimit returns a limiter for Options.Limit; bytesPerSecond 0 or less means no limit, nil.
+func NewLimit(bytesPerSecond int64) *rate.Limiter {
+	if bytesPerSecond <= 0 {
+		return nil
+	}
+	return rate.NewLimiter(rate.Limit(bytesPerSecond), LimitBurst)
+}
+
+// File gets what part lacks and returns when it is complete, when ctx ends, or when it gives up. It leaves no goroutine
+// behind. The returned Stats are valid also beside an error. The error is that of ctx, of part, or has a fault kind:
+// unavailable when no source delivers, untrusted when the only sources lie.
+func File(ctx context.Context, part Part, opt Options) (Stats, error) {
+	m := part.Manifest()
+	have := part.Bitmap()
+	r := &run{
+		opt: opt, part: part, m: m, start: time.Now(),
+		events: make(chan event, eventQueue),
+		peers:  make(map[PeerID]Joined),
+		asks:   make(map[askKey]*transfer),
+		draws:  make(map[int]*transfer),
+		core: NewCore(Config{
+			Self: opt.Self, Content: m.Content, Have: have,
+			Origin: opt.Origin != nil, Warm: opt.Warm, Delay: opt.Delay,
+			Seed: maphash.String(maphash.MakeSeed(), string(opt.Self)),
+		}),
+	}
+	if r.opt.Patience <= 0 {
+		r.opt.Patience = DefaultPatience
+	}
+	if r.opt.Log == nil {
+		r.opt.Log = slog.New(slog.DiscardHandler)
+	}
+	for i := range have.Len() {
+		if have.Has(i) {
+			r.resumed += m.PieceSize(i)
+		}
+	}
+	err := r.loop(ctx)
+	return r.stats(), err
+}
+
+// run is one fetch. All fields but events and count belong to the goroutine of File.
+type run struct {
+	opt     Options
+	part    Part
+	m       *piecehash.Manifest
+	core    *Core
+	start   time.Time
+	resumed int64
+
+	peers map[PeerID]Joined
+	asks  map[askKey]*transfer
+	draws map[int]*transfer
+
+	events chan event
+	count  counters
+	moved  time.Duration // when the last byte came
+	fatal  error         // part cannot store
+	last   error         // the last thing a source did wrong, for the message when all else fails
+	wg     sync.WaitGroup
+}
+
+type askKey struct {
+	peer  PeerID
+	piece int
+}
+
+// event is something that happened to a transfer; it is applied by the loop.
+type event interface {
+	apply(r *run, now time.Duration)
+}
+
+func (r *run) loop(ctx context.Context) error {
+	inner, cancel := context.WithCancel(ctx)
+	defer r.drain()
+	defer cancel()
+	var heard <-chan Heard
+	if r.opt.Site != nil {
+		heard = r.opt.Site.Hear()
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		now := time.Since(r.start)
+		wake := r.step(inner, now)
+		if r.core.Done() {
+			return nil
+		}
+		if err := r.givenUp(now); err != nil {
+			return err
+		}
+		timer.Reset(min(wake-now, tick))
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case h, ok := <-heard:
+			if !ok {
+				heard = nil
+				break
+			}
+			r.hear(time.Since(r.start), h)
+		case e := <-r.events:
+			e.apply(r, time.Since(r.start))
+		case <-timer.C:
+			r.flush(time.Since(r.start))
+			if r.opt.Progress != nil {
+				r.opt.Progress(r.stats())
+			}
+		}
+	}
+}
+
+// drain waits for the transfers, which have been cancelled, and takes what they still report.
+func (r *run) drain() {
+	done := make(chan struct{})
+	go func() { r.wg.Wait(); close(done) }()
+	for {
+		select {
+		case <-r.events:
+		case <-done:
+			return
+		}
+	}
+}
+
+// step asks the core what to do and does it.
+func (r *run) step(ctx context.Context, now time.Duration) (wake time.Duration) {
+	actions, wake := r.core.Decide(now)
+	for _, a := range actions {
+		switch a := a.(type) {
+		case Tell:
+			if r.opt.Site != nil {
+				r.opt.Site.Say(a.What)
+			}
+		case Ask:
+			r.startAsk(ctx, a)
+		case Draw:
+			r.startDraw(ctx, a)
+		case Cancel:
+			r.cancelAsk(askKey{a.Peer, a.Piece})
+		}
+	}
+	return wake
+}
+
+func (r *run) hear(now time.Duration, h Heard) {
+	switch h := h.(type) {
+	case Joined:
+		r.cancelAsks(h.ID)
+		r.peers[h.ID] = h
+		r.opt.Log.Debug("member joined", "peer", string(h.ID), "pieces", h.Have.Count())
+	case Left:
+		delete(r.peers, h.ID)
+		r.cancelAsks(h.ID)
+		r.opt.Log.Debug("member left", "peer", string(h.ID))
+	}
+	r.core.Hear(now, h)
+}
+
+// cancelAsk forgets a request at once: what it still reports is stale.
+func (r *run) cancelAsk(k askKey) {
+	if t := r.asks[k]; t != nil {
+		delete(r.asks, k)
+		t.cancel()
+	}
+}
+
+func (r *run) cancelAsks(id PeerID) {
+	for k := range r.asks {
+		if k.peer == id {
+			r.cancelAsk(k)
+		}
+	}
+}
+
+// givenUp says why the fetch cannot go on.
+func (r *run) givenUp(now time.Duration) error {
+	if r.fatal != nil {
+		return fmt.Errorf("store %v: %w", r.m.Root(), r.fatal)
+	}
+	if !r.hopeless(now) && now-r.moved < r.opt.Patience {
+		return nil
+	}
+	if r.last != nil {
+		return fmt.Errorf("fetch %v: no source delivers it, the last said: %w", r.m.Root(), fault.Wrap(fault.Unavailable, r.last))
+	}
+	return fault.WithHint(fault.New(fault.Unavailable, "fetch %v: no source delivers it", r.m.Root()),
+		"check that the origin answers and that other devices of this network have the content")
+}
+
+// hopeless reports whether there is nobody left who could deliver, so that patience is of no use.
+func (r *run) hopeless(now time.Duration) bool {
+	if len(r.peers) > 0 || len(r.draws) > 0 || r.opt.Origin != nil && !r.core.origin.dead {
+		return false
+	}
+	return r.opt.Site == nil || now > siteChance && r.core.origin.dead
+}
+
+func (r *run) stats() Stats {
+	s := r.count.stats()
+	s.Content, s.Resumed = r.m.Length(), r.resumed
+	s.Members = len(r.peers)
+	s.Elapsed = time.Since(r.start)
+	return s
+}
+
+// flush tells the core of bytes that arrived since it was last told.
+func (r *run) flush(now time.Duration) {
+	for k, t := range r.asks {
+		r.flushAsk(now, k, t)
+	}
+	for id, t := range r.draws {
+		r.flushDraw(now, id, t)
+	}
+}
+
+func (r *run) flushAsk(now time.Duration, k askKey, t *transfer) {
+	if n := t.fresh(); n > 0 {
+		r.moved = now
+		r.core.AskProgress(now, k.peer, k.piece, n)
+	}
+}
+
+func (r *run) flushDraw(now time.Duration, id int, t *transfer) {
+	if n := t.fresh(); n > 0 {
+		r.moved = now
+		r.core.DrawProgress(now, id, n)
+	}
+}
+
+// keep remembers what must not be lost of a failed transfer.
+func (r *run) keep(err error) {
+	var bad *piecehash.Mismatch
+	var put *putError
+	switch {
+	case err == nil || errors.Is(err, context.Canceled):
+	case errors.As(err, &put):
+		r.fatal = put.err
+	case errors.As(err, &bad):
+		r.last = fault.Wrap(fault.Untrusted, err)
+	default:
+		r.last = err
+	}
+}

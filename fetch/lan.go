@@ -1,0 +1,231 @@
+package fetch
+
+import "time"
+
+// askPeers fills the links: each round gives every free link one more piece, so that no link starves another.
+func (d *Core) askPeers(now time.Duration) {
+	for again := true; again; {
+		again = false
+		for _, m := range d.order {
+			if !d.free4ask(now, m) {
+				continue
+			}
+			if i := d.pick(now, m); i >= 0 {
+				d.ask(now, m, i)
+				again = true
+			}
+		}
+	}
+	for _, m := range d.order {
+		if len(m.asks) == 0 && d.free4ask(now, m) {
+			if i := d.pickLate(now, m); i >= 0 {
+				d.ask(now, m, i)
+			}
+		}
+	}
+}
+
+func (d *Core) ask(now time.Duration, m *member, i int) {
+	size := d.c.PieceSize(i)
+	m.asks[i] = &ask{since: now, moved: now, left: size}
+	m.pending += size
+	d.inAsk += size
+	d.piece[i].asked++
+	d.do(Ask{Peer: m.id, Piece: i})
+}
+
+// free4ask reports whether a link has room (rule 9): bytes in flight follow its rate and round trip, so that it never
+// idles and never queues more than it moves soon.
+func (d *Core) free4ask(now time.Duration, m *member) bool {
+	if m.busy && now >= m.until {
+		m.busy = false
+	}
+	if m.paused || m.busy {
+		return false
+	}
+	if d.inAsk > 0 && d.inAsk+d.c.PieceLength() > maxUnverified {
+		return false
+	}
+	return m.pending < d.window(m)
+}
+
+func (d *Core) window(m *member) int64 {
+	const service = 5 * time.Millisecond // queue, disk and hash at the other end
+	w := 2*d.c.PieceLength() + int64(2*m.rate*(m.rtt+service).Seconds())
+	return min(max(w, minInFlight), maxInFlight)
+}
+
+// scanMost bounds how many candidates one choice looks at.
+const scanMost = 256
+
+// pick chooses the rarest missing piece that m has, random among equals: equal choices of all devices would make every one
+// of them ask the same holder for the same piece.
+func (d *Core) pick(now time.Duration, m *member) int {
+	best, n := -1, len(d.askable)
+	if n == 0 {
+		return -1
+	}
+	at := d.rng.IntN(n)
+	for looked := 0; looked < scanMost && looked < n && len(d.askable) > 0; looked++ {
+		at %= len(d.askable)
+		i := d.askable[at]
+		if p := &d.piece[i]; p.avail == 0 || !d.missing(i) {
+			p.listed = false
+			last := len(d.askable) - 1
+			d.askable[at] = d.askable[last]
+			d.askable = d.askable[:last]
+			continue
+		}
+		if m.have.Has(i) && (best < 0 || d.piece[i].avail < d.piece[best].avail) && d.worth(now, m, i) {
+			best = i
+		}
+		at++
+	}
+	return best
+}
+
+// worth reports whether m is a sensible source for a piece: not one that needs over three times as long as another holder
+// that is free (rule 7: the shortest queue, in seconds).
+func (d *Core) worth(now time.Duration, m *member, i int) bool {
+	mine := d.queue(m, i)
+	if mine == 0 {
+		return true
+	}
+	for _, o := range d.order {
+		if o != m && o.have.Has(i) && o.rate > 0 && d.free4ask(now, o) && 3*d.queue(o, i) < mine {
+			return false
+		}
+	}
+	return true
+}
+
+// queue is how long a piece would take over this link, with what is asked already; 0 while its rate is unknown.
+func (d *Core) queue(m *member, i int) time.Duration {
+	if m.rate == 0 {
+		return 0
+	}
+	return time.Duration(float64(m.pending+d.c.PieceSize(i)) / m.rate * float64(time.Second))
+}
+
+// pickLate is the endgame (rule 10), for a link that has nothing to do: a piece that is late from its one holder, or that
+// an origin range of this device has stopped moving on. At most two holders, never the origin twice.
+func (d *Core) pickLate(now time.Duration, m *member) int {
+	for _, o := range d.order {
+		if o == m {
+			continue
+		}
+		for i, a := range o.asks {
+			if d.piece[i].asked == 1 && m.have.Has(i) && now-a.since > d.lateAfter(m, i) {
+				return i
+			}
+		}
+	}
+	for _, dr := range d.draws {
+		if now-dr.moved < time.Second {
+			continue
+		}
+		for i := dr.first; i < dr.end; i++ {
+			if m.have.Has(i) && !d.have.Has(i) && d.piece[i].asked == 0 {
+				return i
+			}
+		}
+	}
+	return -1
+}
+
+// lateAfter is the age at which a request is late when m could serve it instead.
+func (d *Core) lateAfter(m *member, i int) time.Duration {
+	if q := d.queue(m, i); q > 0 {
+		return max(3*q, 50*time.Millisecond)
+	}
+	return time.Second
+}
+
+// AskProgress says that n bytes of a requested piece arrived.
+func (d *Core) AskProgress(now time.Duration, from PeerID, piece int, n int64) {
+	m := d.members[from]
+	if m == nil || m.asks[piece] == nil {
+		return
+	}
+	a := m.asks[piece]
+	n = min(n, a.left)
+	a.left -= n
+	a.moved = now
+	m.pending -= n
+	d.inAsk -= n
+	d.lan.add(now, n)
+}
+
+// AskResult says how a request to a peer ended.
+type AskResult uint8
+
+// The results of a request.
+const (
+	AskOK     AskResult = iota
+	AskBusy             // the peer said "later"
+	AskAbsent           // the peer does not have the piece after all
+	AskBad              // the peer sent bytes that are provably wrong
+	AskFailed           // anything else
+)
+
+// AskEnded says that a request is over; a piece that arrived was reported with Stored before. retry counts for AskBusy.
+func (d *Core) AskEnded(now time.Duration, from PeerID, piece int, res AskResult, retry time.Duration) {
+	m := d.members[from]
+	if m == nil {
+		return
+	}
+	if a := m.asks[piece]; a != nil && res == AskOK {
+		d.learnRate(now, m, a, piece)
+	}
+	known := m.asks[piece] != nil
+	d.dropAsk(m, piece)
+	switch res {
+	case AskOK:
+		m.failures = 0
+	case AskBusy:
+		m.busy, m.until = true, now+min(max(retry, 20*time.Millisecond), 5*time.Second)
+	case AskAbsent:
+		if m.have.Clear(piece) && !m.paused {
+			d.piece[piece].avail--
+		}
+	case AskBad:
+		d.leave(from)
+	case AskFailed:
+		if known {
+			d.pause(now, m)
+		}
+	}
+}
+
+func (d *Core) learnRate(now time.Duration, m *member, a *ask, piece int) {
+	took := now - max(a.since, m.lastGot)
+	m.lastGot = now
+	if took <= 0 {
+		return
+	}
+	r := float64(d.c.PieceSize(piece)) / took.Seconds()
+	if m.rate == 0 {
+		m.rate = r
+		return
+	}
+	m.rate += 0.3 * (r - m.rate)
+}
+
+// expireAsks gives up on a member that took a request and sends nothing.
+func (d *Core) expireAsks(now time.Duration, m *member) {
+	if m.paused {
+		return
+	}
+	patience := minAskPatience
+	if m.rate > 0 {
+		patience = max(patience, min(30*time.Second, time.Duration(4*float64(m.pending)/m.rate*float64(time.Second))))
+	}
+	var moved time.Duration = -1
+	for _, a := range m.asks {
+		moved = max(moved, a.moved)
+	}
+	// A piece that waits behind others of the same link is not late as long as the link moves.
+	if len(m.asks) > 0 && now-moved >= patience {
+		d.pause(now, m)
+	}
+}

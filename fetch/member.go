@@ -1,0 +1,191 @@
+package fetch
+
+import (
+	"slices"
+	"time"
+
+	"github.com/dunlin-project/dunlin/piecehash"
+)
+
+// member is what the decision knows about one device of the site.
+type member struct {
+	id   PeerID
+	role Role
+	key  uint64
+	rtt  time.Duration
+	have piecehash.Bitmap
+
+	claims []*claim
+	deaths int // leases of this member that ended without the promised pieces
+
+	asks    map[int]*ask
+	pending int64   // bytes asked and not arrived
+	rate    float64 // bytes per second of this link while it is used; 0 = not yet measured
+	lastGot time.Duration
+
+	// paused means that this member failed to deliver; its pieces count as unreachable until `until`. busy means that it
+	// said "later"; its pieces still count.
+	paused, busy bool
+	until        time.Duration
+	failures     int
+}
+
+// ask is one request to a member.
+type ask struct {
+	since time.Duration // when it was sent
+	moved time.Duration // when the last byte came
+	left  int64         // bytes not arrived
+}
+
+// Hear takes in what the site said.
+func (d *Core) Hear(now time.Duration, h Heard) {
+	switch h := h.(type) {
+	case Noticed:
+		d.noticed = true
+	case Joined:
+		d.join(now, h)
+	case Left:
+		d.leave(h.ID)
+	case Said:
+		if m := d.members[h.ID]; m != nil {
+			d.hearSaid(now, m, h.What)
+		}
+	}
+}
+
+func (d *Core) join(now time.Duration, j Joined) {
+	if j.ID == d.cfg.Self || j.Have.Len() != d.c.Pieces() {
+		return
+	}
+	d.leave(j.ID)
+	m := &member{
+		id: j.ID, role: j.Role, rtt: j.RTT, have: j.Have,
+		key:  peerKey(d.c.Root(), j.ID),
+		asks: make(map[int]*ask), lastGot: now,
+	}
+	d.members[j.ID] = m
+	d.everSeen, d.lastJoin = true, now
+	d.insert(m)
+	d.rankSpans(m, 1)
+	d.count(m, 1)
+}
+
+func (d *Core) leave(id PeerID) {
+	m := d.members[id]
+	if m == nil {
+		return
+	}
+	if !m.paused {
+		d.count(m, -1)
+	}
+	for len(m.claims) > 0 {
+		d.endClaim(m, m.claims[0], true)
+	}
+	for i := range m.asks {
+		d.dropAsk(m, i)
+	}
+	d.rankSpans(m, -1)
+	delete(d.members, id)
+	d.order = slices.DeleteFunc(d.order, func(o *member) bool { return o == m })
+}
+
+// rankSpans keeps the owner map: for each span the number of members that rank above this device (rule 3).
+func (d *Core) rankSpans(m *member, by int) {
+	for s := range d.ranks {
+		if spanRank(m.key, s) < spanRank(d.key, s) {
+			d.ranks[s] = uint16(int(d.ranks[s]) + by)
+		}
+	}
+}
+
+// count adds (or takes away) a member's pieces from the availability.
+func (d *Core) count(m *member, by int) {
+	for i := range d.piece {
+		if m.have.Has(i) {
+			d.piece[i].avail = uint16(int(d.piece[i].avail) + by)
+			if by > 0 {
+				d.list(i)
+			}
+		}
+	}
+}
+
+// list puts a piece among those to look at when a link is free.
+func (d *Core) list(i int) {
+	if p := &d.piece[i]; !p.listed && p.avail > 0 && d.missing(i) {
+		p.listed = true
+		d.askable = append(d.askable, i)
+	}
+}
+
+func (d *Core) hearSaid(now time.Duration, m *member, what Saying) {
+	switch s := what.(type) {
+	case SayHave:
+		d.hearHave(m, s)
+	case SayClaim:
+		d.hearClaim(now, m, s)
+	case SayRelease:
+		for _, c := range slices.Clone(m.claims) {
+			if c.first < s.First+s.Count && s.First < c.end {
+				d.endClaim(m, c, false)
+			}
+		}
+	}
+}
+
+func (d *Core) hearHave(m *member, s SayHave) {
+	if s.First < 0 || s.Count < 1 || s.First > d.c.Pieces()-s.Count {
+		return
+	}
+	for i := s.First; i < s.First+s.Count; i++ {
+		if m.have.Set(i) && !m.paused {
+			d.piece[i].avail++
+			d.list(i)
+		}
+	}
+	for _, c := range slices.Clone(m.claims) {
+		if d.fulfilled(m, c) {
+			d.endClaim(m, c, false)
+		}
+	}
+}
+
+// pause makes a member's pieces unreachable for a while that doubles with each failure. Without it a device that accepts
+// requests and never answers would hold up every piece it says it has.
+func (d *Core) pause(now time.Duration, m *member) {
+	if m.paused {
+		return
+	}
+	for i := range m.asks {
+		d.dropAsk(m, i)
+		d.do(Cancel{Peer: m.id, Piece: i})
+		d.piece[i].overdue = true
+	}
+	d.count(m, -1)
+	m.paused, m.busy = true, false
+	m.until = now + time.Second<<min(m.failures, 6)
+	m.failures++
+	for i := range d.piece {
+		if m.have.Has(i) {
+			d.list(i)
+		}
+	}
+}
+
+func (d *Core) resume(m *member) {
+	m.paused = false
+	m.lastGot = m.until
+	d.count(m, 1)
+}
+
+func (d *Core) dropAsk(m *member, i int) {
+	a := m.asks[i]
+	if a == nil {
+		return
+	}
+	delete(m.asks, i)
+	m.pending -= a.left
+	d.inAsk -= a.left
+	d.piece[i].asked--
+	d.list(i)
+}

@@ -1,0 +1,175 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/dunlin-project/dunlin/internal/fault"
+	"github.com/dunlin-project/dunlin/piecehash"
+)
+
+// transfer is one request that is under way. It is the Sink of its source.
+type transfer struct {
+	r      *run
+	cancel context.CancelFunc
+	bytes  *atomic.Int64 // the counter of the source's kind
+	got    atomic.Int64  // bytes that arrived
+	told   int64         // of these, what the core knows; belongs to the loop
+
+	size, warn int64 // of a draw: its length, and when the core wants to know
+	warned     atomic.Bool
+}
+
+// fresh returns the bytes that the core has not been told of.
+func (t *transfer) fresh() int64 {
+	n := t.got.Load() - t.told
+	t.told += n
+	return n
+}
+
+// Progress implements Sink.
+func (t *transfer) Progress(ctx context.Context, n int) {
+	t.bytes.Add(int64(n))
+	got := t.got.Add(int64(n))
+	if t.warn > 0 && t.size-got <= t.warn && t.warned.CompareAndSwap(false, true) {
+		t.post(nudge{})
+	}
+	if l := t.r.opt.Limit; l != nil {
+		for n > 0 && ctx.Err() == nil {
+			take := min(n, l.Burst())
+			_ = l.WaitN(ctx, take) // its only error is that of ctx
+			n -= take
+		}
+	}
+}
+
+// Piece implements Sink.
+func (t *transfer) Piece(i int, b []byte) error {
+	fresh, err := t.r.part.Put(i, b)
+	if err != nil {
+		var bad *piecehash.Mismatch
+		if errors.As(err, &bad) {
+			return err
+		}
+		return &putError{err}
+	}
+	if fresh {
+		t.r.count.useful.Add(int64(len(b)))
+		t.post(stored{i})
+	}
+	return nil
+}
+
+// post hands an event to the loop; after the end of the fetch drain takes it.
+func (t *transfer) post(e event) { t.r.events <- e }
+
+// putError marks the error of a Part, so that it is never taken for the fault of a source.
+type putError struct{ err error }
+
+func (e *putError) Error() string { return e.err.Error() }
+func (e *putError) Unwrap() error { return e.err }
+
+func (r *run) startAsk(ctx context.Context, a Ask) {
+	j, ok := r.peers[a.Peer]
+	if !ok {
+		r.core.AskEnded(time.Since(r.start), a.Peer, a.Piece, AskFailed, 0)
+		return
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	t := &transfer{r: r, cancel: cancel, bytes: &r.count.peers}
+	if j.Role == Cache {
+		t.bytes = &r.count.cache
+	}
+	k := askKey{a.Peer, a.Piece}
+	r.asks[k] = t
+	r.wg.Go(func() {
+		defer cancel()
+		err := j.Peer.Fetch(ctx, a.Piece, t)
+		t.post(askEnded{k, t, err})
+	})
+}
+
+func (r *run) startDraw(ctx context.Context, a Draw) {
+	ctx, cancel := context.WithCancel(ctx)
+	t := &transfer{r: r, cancel: cancel, bytes: &r.count.origin[a.Why], warn: a.Warn}
+	for i := a.First; i < a.First+a.Count; i++ {
+		t.size += r.m.PieceSize(i)
+	}
+	r.draws[a.ID] = t
+	r.opt.Log.Debug("origin range", "first", a.First, "count", a.Count, "why", a.Why.String())
+	r.wg.Go(func() {
+		defer cancel()
+		err := r.opt.Origin.Fetch(ctx, a.First, a.Count, a.Why, t)
+		t.post(drawEnded{a.ID, t, err})
+	})
+}
+
+type stored struct{ piece int }
+
+func (e stored) apply(r *run, now time.Duration) {
+	r.moved = now
+	r.core.Stored(now, e.piece)
+}
+
+// nudge only makes the loop look again; flush tells the core why.
+type nudge struct{}
+
+func (nudge) apply(r *run, now time.Duration) { r.flush(now) }
+
+type askEnded struct {
+	key askKey
+	t   *transfer
+	err error
+}
+
+func (e askEnded) apply(r *run, now time.Duration) {
+	if r.asks[e.key] != e.t {
+		return // cancelled; its peer and piece may be busy with a new request
+	}
+	r.flushAsk(now, e.key, e.t)
+	delete(r.asks, e.key)
+	var busy *BusyError
+	var bad *piecehash.Mismatch
+	res, retry := AskFailed, time.Duration(0)
+	switch {
+	case e.err == nil:
+		res = AskOK
+	case errors.As(e.err, &busy):
+		res, retry = AskBusy, busy.RetryAfter
+	case errors.Is(e.err, ErrAbsent):
+		res = AskAbsent
+	case errors.As(e.err, &bad):
+		res = AskBad
+		r.opt.Log.Warn("peer sent a bad piece", "peer", string(e.key.peer), "piece", e.key.piece, "err", e.err)
+	}
+	if res == AskBad || res == AskFailed {
+		r.keep(e.err)
+	}
+	r.core.AskEnded(now, e.key.peer, e.key.piece, res, retry)
+}
+
+type drawEnded struct {
+	id  int
+	t   *transfer
+	err error
+}
+
+func (e drawEnded) apply(r *run, now time.Duration) {
+	r.flushDraw(now, e.id, e.t)
+	delete(r.draws, e.id)
+	r.keep(e.err)
+	res := DrawOK
+	switch {
+	case e.err == nil:
+	case fault.Is(e.err, fault.Untrusted), fault.Is(e.err, fault.Refused), errors.As(e.err, new(*piecehash.Mismatch)):
+		res = DrawDead
+	default:
+		res = DrawFailed
+	}
+	if e.err != nil {
+		r.opt.Log.Info("origin range failed", "err", e.err)
+	}
+	r.core.DrawEnded(now, e.id, res)
+}
