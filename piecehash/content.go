@@ -93,15 +93,28 @@ type Content struct {
 // NewContent checks the geometry: length at least 1, piece length a power of two from MinPieceLength to
 // MaxPieceLength, at most MaxPieces pieces.
 func NewContent(root Root, length, pieceLength int64) (Content, error) {
+	if err := checkPieceLength(pieceLength); err != nil {
+		return Content{}, fmt.Errorf("content %v: %w", root, err)
+	}
 	switch {
-	case length < 1:
-		return Content{}, fmt.Errorf("content %v: length %d: empty content is not transferred", root, length)
-	case pieceLength < MinPieceLength || pieceLength > MaxPieceLength || bits.OnesCount64(uint64(pieceLength)) != 1:
-		return Content{}, fmt.Errorf("content %v: piece length %d is no power of two from %d to %d", root, pieceLength, MinPieceLength, MaxPieceLength)
+	case length == 0:
+		return Content{}, fmt.Errorf("content %v: %w", root, ErrEmpty)
+	case length < 0:
+		return Content{}, fmt.Errorf("content %v: length %d", root, length)
 	case (length-1)/pieceLength >= MaxPieces:
 		return Content{}, fmt.Errorf("content %v: more than %d pieces of %d bytes", root, MaxPieces, pieceLength)
 	}
 	return Content{root, length, pieceLength}, nil
+}
+
+// ErrEmpty is the error of content without a byte: there is nothing to transfer, and BEP 52 gives it no root.
+var ErrEmpty = errors.New("empty content is not transferred")
+
+func checkPieceLength(n int64) error {
+	if n < MinPieceLength || n > MaxPieceLength || bits.OnesCount64(uint64(n)) != 1 {
+		return fmt.Errorf("piece length %d is no power of two from %d to %d", n, MinPieceLength, MaxPieceLength)
+	}
+	return nil
 }
 
 // Root returns the name of the content.
@@ -207,7 +220,7 @@ func (m *Manifest) Check(i int, b []byte) error {
 	m.mustHave(i)
 	var got Hash
 	if int64(len(b)) == m.PieceSize(i) {
-		got = hashPiece(b, m.leavesOfPiece(i))
+		got = hashPiece(b, m.leavesOfPiece())
 	}
 	if got != m.layer[i] {
 		return &Mismatch{Piece: i, Want: m.layer[i], Got: got}
@@ -215,11 +228,14 @@ func (m *Manifest) Check(i int, b []byte) error {
 	return nil
 }
 
-// leavesOfPiece is the width of the subtree of a piece in leaves: a full piece, also for a short last one; but a file of
-// at most one piece is padded only to the next power of two.
-func (c Content) leavesOfPiece(int) int {
+// leavesOfPiece is the width of the subtree of any piece in leaves: a full piece, also for a short last one; but a file
+// of at most one piece is padded only to the next power of two.
+func (c Content) leavesOfPiece() int {
 	if c.length <= c.pieceLength {
-		return nextPow2(int((c.length + LeafSize - 1) / LeafSize))
+		return nextPow2(leaves(c.length))
 	}
-	return int(c.pieceLength / LeafSize)
+	return leaves(c.pieceLength)
 }
+
+// leaves is the number of leaves that n bytes reach.
+func leaves(n int64) int { return int((n + LeafSize - 1) / LeafSize) }
