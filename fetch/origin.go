@@ -422,7 +422,9 @@ func (d *Core) DrawEnded(now time.Duration, id int, res DrawResult) {
 func (d *Core) judgeLAN(now time.Duration) {
 	waiting := d.inAsk + int64(len(d.askable))*d.c.PieceLength()
 	rate := d.lan.rate(now)
-	slow := waiting > 0 && (rate == 0 || float64(waiting)/rate > slowLAN.Seconds()) && rate <= d.origin.best
+	backlog := waiting > 0 && (rate == 0 || float64(waiting)/rate > slowLAN.Seconds())
+	// An origin that was never measured is tried: one range tells which of the two is slower.
+	slow := backlog && (d.origin.best == 0 || rate <= d.origin.best)
 	switch {
 	case !slow:
 		d.origin.slowFrom, d.lanSlow = 0, 0

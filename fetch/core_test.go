@@ -1,0 +1,516 @@
+package fetch_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/dunlin-project/dunlin/fetch"
+	"github.com/dunlin-project/dunlin/piecehash"
+)
+
+const (
+	ms  = time.Millisecond
+	sec = time.Second
+)
+
+// desk drives a Core by hand: no I/O, the time is what the test says.
+type desk struct {
+	t    *testing.T
+	c    piecehash.Content
+	core *fetch.Core
+	acts []fetch.Action
+}
+
+func newDesk(t *testing.T, pieces int, change func(*fetch.Config)) *desk {
+	t.Helper()
+	c, err := piecehash.NewContent(piecehash.Root{1}, int64(pieces)*mib, mib)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := fetch.Config{Self: "me", Content: c, Have: piecehash.NewBitmap(pieces), Origin: true, Seed: 1}
+	if change != nil {
+		change(&cfg)
+	}
+	return &desk{t: t, c: c, core: fetch.NewCore(cfg)}
+}
+
+func (d *desk) at(now time.Duration) *desk {
+	acts, _ := d.core.Decide(now)
+	d.acts = append(d.acts, acts...)
+	return d
+}
+
+// take returns the actions of one type since the last take and forgets all.
+func take[A fetch.Action](d *desk) []A {
+	var out []A
+	for _, a := range d.acts {
+		if a, ok := a.(A); ok {
+			out = append(out, a)
+		}
+	}
+	d.acts = nil
+	return out
+}
+
+func (d *desk) join(now time.Duration, id fetch.PeerID, pieces ...int) {
+	have := piecehash.NewBitmap(d.c.Pieces())
+	for _, i := range pieces {
+		have.Set(i)
+	}
+	d.core.Hear(now, fetch.Joined{ID: id, Have: have, RTT: ms})
+}
+
+func (d *desk) said(now time.Duration, id fetch.PeerID, what fetch.Saying) {
+	d.core.Hear(now, fetch.Said{ID: id, What: what})
+}
+
+func upTo(n int) []int {
+	s := make([]int, n)
+	for i := range s {
+		s[i] = i
+	}
+	return s
+}
+
+func TestRule2TheFirstWait(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change  func(*fetch.Config)
+		hear    map[time.Duration]fetch.Heard
+		join    time.Duration // 0 = nobody joins
+		opensAt time.Duration
+	}{
+		"warm: at once":                   {change: func(c *fetch.Config) { c.Warm = true }, opensAt: 0},
+		"cold, silence: 150 ms":           {opensAt: 150 * ms},
+		"cold, somebody noticed: 400 ms":  {hear: map[time.Duration]fetch.Heard{50 * ms: fetch.Noticed{}}, opensAt: 400 * ms},
+		"cold, a bitmap: when it settles": {join: 60 * ms, opensAt: 90 * ms},
+		"policy delay with a neighbour": {
+			change: func(c *fetch.Config) { c.Delay = 2 * sec },
+			join:   60 * ms, opensAt: 2 * sec,
+		},
+		"policy delay, nobody there": {change: func(c *fetch.Config) { c.Delay = 2 * sec }, opensAt: 150 * ms},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDesk(t, 8, c.change)
+			for now := time.Duration(0); now <= 3*sec; now += 10 * ms {
+				if h, ok := c.hear[now]; ok {
+					d.core.Hear(now, h)
+				}
+				if c.join != 0 && now == c.join {
+					d.join(now, "neighbour")
+				}
+				if len(take[fetch.Draw](d.at(now))) > 0 {
+					if now != c.opensAt {
+						t.Errorf("the first range at %v, want %v", now, c.opensAt)
+					}
+					return
+				}
+			}
+			t.Error("no range at all")
+		})
+	}
+}
+
+func TestRule3OnlyALiveClaimBlocks(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 4, func(c *fetch.Config) { c.Warm = true })
+	d.join(0, "a")
+	d.said(0, "a", fetch.SayClaim{First: 0, Count: 1})
+	d.said(0, "a", fetch.SayClaim{First: 1, Count: 1})
+	d.said(0, "a", fetch.SayClaim{First: 2, Count: 1})
+	for _, dr := range take[fetch.Draw](d.at(0)) {
+		if dr.First != 3 {
+			t.Errorf("drew piece %d, which is claimed", dr.First)
+		}
+	}
+	// No progress for three seconds: the leases are dead, and the pieces are drawn because of that.
+	d.at(3100 * ms)
+	d.at(4 * sec)
+	draws := take[fetch.Draw](d)
+	if len(draws) == 0 || draws[0].Why != fetch.Timeout {
+		t.Errorf("after the leases ended: %+v", draws)
+	}
+}
+
+func TestRule3ALeaseLivesByProgress(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 2, func(c *fetch.Config) { c.Warm = true })
+	d.join(0, "a")
+	for s := time.Duration(0); s < 30*sec; s += 2 * sec {
+		d.said(s, "a", fetch.SayClaim{First: 0, Count: 2, Done: int64(s/sec) + 1})
+		if got := take[fetch.Draw](d.at(s)); len(got) > 0 {
+			t.Fatalf("at %v: %+v although the claimer moves", s, got)
+		}
+	}
+}
+
+func TestRule3AClaimEndsWithItsClaimer(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 1, func(c *fetch.Config) { c.Warm = true })
+	d.join(0, "a")
+	d.said(0, "a", fetch.SayClaim{First: 0, Count: 1})
+	if got := take[fetch.Draw](d.at(0)); len(got) != 0 {
+		t.Fatalf("%+v", got)
+	}
+	d.core.Hear(10*ms, fetch.Left{ID: "a"})
+	if got := take[fetch.Draw](d.at(10 * ms)); len(got) != 1 || got[0].Why != fetch.NoPeers {
+		t.Fatalf("%+v", got)
+	}
+}
+
+func TestRule3OfTwoClaimsOneYields(t *testing.T) {
+	t.Parallel()
+	yields := 0
+	for k := range 40 {
+		d := newDesk(t, 64, func(c *fetch.Config) { c.Warm = true; c.Self = fetch.PeerID(fmt.Sprint("me", k)) })
+		other := fetch.PeerID(fmt.Sprint("other", k))
+		d.join(0, other)
+		d.at(0)
+		var mine fetch.SayClaim
+		for _, tell := range take[fetch.Tell](d) {
+			if c, ok := tell.What.(fetch.SayClaim); ok {
+				mine = c
+			}
+		}
+		d.said(ms, other, fetch.SayClaim{First: mine.First, Count: mine.Count})
+		d.at(ms)
+		for _, tell := range take[fetch.Tell](d) {
+			if _, ok := tell.What.(fetch.SayRelease); ok {
+				yields++
+			}
+		}
+	}
+	// A claim of one piece is drawn whole at once, so there is nothing left to yield; the rule must not fire then.
+	if yields != 0 {
+		t.Errorf("%d releases of claims that are under way", yields)
+	}
+}
+
+func TestRule3ASlowClaimerIsStolenFrom(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 2, func(c *fetch.Config) { c.Warm = true })
+	d.join(0, "slow")
+	d.said(0, "slow", fetch.SayClaim{First: 0, Count: 1, Rate: 50 << 10, Done: 1})
+	draws := take[fetch.Draw](d.at(0))
+	if len(draws) != 1 || draws[0].First != 1 {
+		t.Fatalf("%+v", draws)
+	}
+	// This device draws its piece at 2 MiB/s; the other would need 20 s for the rest.
+	var got []fetch.Draw
+	for now := 100 * ms; now <= 500*ms; now += 100 * ms {
+		d.core.DrawProgress(now, draws[0].ID, mib/5)
+		d.said(now, "slow", fetch.SayClaim{First: 0, Count: 1, Rate: 50 << 10, Done: int64(now / ms)})
+		got = append(got, take[fetch.Draw](d.at(now))...)
+	}
+	if len(got) != 1 || got[0].First != 0 || got[0].Why != fetch.Steal {
+		t.Fatalf("%+v", got)
+	}
+}
+
+func TestRule4FewStreams(t *testing.T) {
+	t.Parallel()
+	// Of twelve devices only two open a range at once.
+	open := 0
+	for me := range 12 {
+		d := newDesk(t, 256, func(c *fetch.Config) { c.Warm = true; c.Self = fetch.PeerID(fmt.Sprint("device", me)) })
+		for o := range 12 {
+			if o != me {
+				d.join(0, fetch.PeerID(fmt.Sprint("device", o)))
+			}
+		}
+		open += len(take[fetch.Draw](d.at(0)))
+	}
+	if open != 2 {
+		t.Errorf("%d devices opened a range, want 2", open)
+	}
+}
+
+func TestRule4RanksNeverBlock(t *testing.T) {
+	t.Parallel()
+	// Whoever ranks above does nothing: each device steps in sooner or later.
+	for me := range 12 {
+		d := newDesk(t, 64, func(c *fetch.Config) { c.Warm = true; c.Self = fetch.PeerID(fmt.Sprint("device", me)) })
+		for o := range 12 {
+			if o != me {
+				d.join(0, fetch.PeerID(fmt.Sprint("device", o)))
+			}
+		}
+		drew := false
+		for now := time.Duration(0); now < 3*sec && !drew; now += 50 * ms {
+			drew = len(take[fetch.Draw](d.at(now))) > 0
+		}
+		if !drew {
+			t.Errorf("device %d waits for ever", me)
+		}
+	}
+}
+
+func TestRule5TheNextRangeIsAskedInTime(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 64, func(c *fetch.Config) { c.Warm = true })
+	d.join(0, "a") // beside others a range is 1 MiB
+	first := take[fetch.Draw](d.at(0))
+	if len(first) == 0 || first[0].Count != 1 || first[0].Warn <= 0 {
+		t.Fatalf("%+v", first)
+	}
+	d.core.DrawProgress(50*ms, first[0].ID, mib-first[0].Warn)
+	if next := take[fetch.Draw](d.at(50 * ms)); len(next) != 1 {
+		t.Fatalf("with %d bytes left: %+v", first[0].Warn, next)
+	}
+}
+
+func TestRule5AloneRangesGrow(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 256, func(c *fetch.Config) { c.Warm = true })
+	most := 0
+	for now := time.Duration(0); now < 2*sec; now += 100 * ms {
+		for _, dr := range take[fetch.Draw](d.at(now)) {
+			most = max(most, dr.Count)
+			d.core.DrawProgress(now, dr.ID, int64(dr.Count)*mib)
+			for i := dr.First; i < dr.First+dr.Count; i++ {
+				d.core.Stored(now, i)
+			}
+			d.core.DrawEnded(now, dr.ID, fetch.DrawOK)
+		}
+	}
+	if most != 8 {
+		t.Errorf("the longest range has %d MiB, want 8", most)
+	}
+}
+
+func TestRule7WhatTheLANHasIsNotDrawn(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 8, func(c *fetch.Config) { c.Warm = true })
+	d.join(0, "a", upTo(8)...)
+	d.at(0)
+	var asks, draws int
+	for _, a := range d.acts {
+		switch a.(type) {
+		case fetch.Ask:
+			asks++
+		case fetch.Draw:
+			draws++
+		}
+	}
+	if asks == 0 || draws != 0 {
+		t.Errorf("%d asks, %d draws", asks, draws)
+	}
+}
+
+func TestRule7TheShortestQueueInSeconds(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 64, func(c *fetch.Config) { c.Warm = true; c.Origin = false })
+	d.join(0, "fast", upTo(64)...)
+	d.join(0, "slow", upTo(64)...)
+	count := map[fetch.PeerID]int{}
+	type under struct {
+		fetch.Ask
+		ends time.Duration
+	}
+	free := map[fetch.PeerID]time.Duration{}
+	var way []under
+	for now := time.Duration(0); now < 20*sec && !d.core.Done(); now += 5 * ms {
+		for _, a := range take[fetch.Ask](d.at(now)) {
+			cost := 10 * ms
+			if a.Peer == "slow" {
+				cost = sec
+			}
+			free[a.Peer] = max(free[a.Peer], now) + cost
+			way = append(way, under{a, free[a.Peer]})
+		}
+		var rest []under
+		for _, u := range way {
+			if u.ends > now {
+				rest = append(rest, u)
+				continue
+			}
+			count[u.Peer]++
+			d.core.AskProgress(now, u.Peer, u.Piece, mib)
+			d.core.Stored(now, u.Piece)
+			d.core.AskEnded(now, u.Peer, u.Piece, fetch.AskOK, 0)
+		}
+		way = rest
+	}
+	if !d.core.Done() || count["slow"] > 4 {
+		t.Errorf("done %v, by source %v", d.core.Done(), count)
+	}
+}
+
+func TestRule9TheWindowIsBounded(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 256, func(c *fetch.Config) { c.Warm = true; c.Origin = false })
+	for i := range 40 {
+		d.join(0, fetch.PeerID(fmt.Sprint("p", i)), upTo(256)...)
+	}
+	if n := len(take[fetch.Ask](d.at(0))); n != 16 {
+		t.Errorf("%d MiB asked at once over all links, want 16", n)
+	}
+}
+
+func TestRule10TheEndgameAsksASecondHolder(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 1, func(c *fetch.Config) { c.Warm = true; c.Origin = false })
+	d.join(0, "a", 0)
+	if got := take[fetch.Ask](d.at(0)); len(got) != 1 {
+		t.Fatalf("%+v", got)
+	}
+	d.join(100*ms, "b", 0)
+	d.join(100*ms, "c", 0)
+	if got := take[fetch.Ask](d.at(200 * ms)); len(got) != 0 {
+		t.Fatalf("too early: %+v", got)
+	}
+	d.core.AskProgress(1500*ms, "a", 0, 1) // it still moves
+	got := take[fetch.Ask](d.at(1500 * ms))
+	if len(got) != 1 {
+		t.Fatalf("two holders at most: %+v", got)
+	}
+	d.core.Stored(1600*ms, 0)
+	d.at(1600 * ms)
+	if got := take[fetch.Cancel](d); len(got) != 2 {
+		t.Fatalf("both requests end at the first arrival: %+v", got)
+	}
+}
+
+func TestRule11HTTPIsTheFloor(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 64, func(c *fetch.Config) { c.Warm = true })
+	d.join(0, "crawler", upTo(64)...)
+	drewAt := time.Duration(0)
+	for now := time.Duration(0); now < 12*sec && drewAt == 0; now += 100 * ms {
+		d.at(now)
+		for _, a := range d.acts {
+			switch a := a.(type) {
+			case fetch.Ask:
+				_ = a
+			case fetch.Draw:
+				drewAt = now
+				if a.Why != fetch.Timeout {
+					t.Errorf("reason %v", a.Why)
+				}
+			}
+		}
+		d.acts = nil
+		for i := range 64 {
+			d.core.AskProgress(now, "crawler", i, 100) // a few kB/s
+		}
+	}
+	if drewAt < 5*sec || drewAt > 7*sec {
+		t.Errorf("the origin was used after %v, want five seconds and a little", drewAt)
+	}
+}
+
+func TestRule12ABadPieceEndsAMember(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 8, func(c *fetch.Config) { c.Warm = true; c.Origin = false })
+	d.join(0, "liar", upTo(8)...)
+	asks := take[fetch.Ask](d.at(0))
+	d.core.AskEnded(ms, "liar", asks[0].Piece, fetch.AskBad, 0)
+	if d.core.Members() != 0 || len(take[fetch.Ask](d.at(2*ms))) != 0 {
+		t.Error("the liar is still asked")
+	}
+}
+
+func TestNonsenseIsNotHeard(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 8, func(c *fetch.Config) { c.Warm = true })
+	d.join(0, "a")
+	for _, s := range []fetch.Saying{
+		fetch.SayHave{First: -1, Count: 1},
+		fetch.SayHave{First: 7, Count: 2},
+		fetch.SayHave{First: 1 << 62, Count: 1 << 62},
+		fetch.SayClaim{First: 0, Count: 9},
+		fetch.SayClaim{First: 8, Count: 1},
+		fetch.SayClaim{First: 0, Count: 1, Rate: -1},
+		fetch.SayClaim{First: 0, Count: 1, Done: -1},
+		fetch.SayRelease{First: 3, Count: 1 << 30},
+	} {
+		d.said(0, "a", s)
+	}
+	d.core.Hear(0, fetch.Joined{ID: "b", Have: piecehash.NewBitmap(9)})
+	d.core.Hear(0, fetch.Joined{ID: "me", Have: piecehash.NewBitmap(8)})
+	d.said(0, "stranger", fetch.SayHave{First: 0, Count: 8})
+	if d.core.Members() != 1 {
+		t.Errorf("%d members", d.core.Members())
+	}
+	d.at(0)
+	if n := len(take[fetch.Ask](d)); n != 0 {
+		t.Errorf("%d asks for pieces that nobody has", n)
+	}
+}
+
+func TestAClaimOfTheWholeFileIsIgnored(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 1000, func(c *fetch.Config) { c.Warm = true })
+	d.join(0, "greedy")
+	d.said(0, "greedy", fetch.SayClaim{First: 0, Count: 1000, Rate: 1 << 30})
+	if len(take[fetch.Draw](d.at(0))) == 0 {
+		t.Error("one word blocked the whole file")
+	}
+}
+
+// FuzzCore: whatever members say in whatever order, the decision asks nobody for what he does not have, draws no piece
+// twice at a time, and never panics.
+func FuzzCore(f *testing.F) {
+	f.Add([]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 30, 40, 50, 60, 70, 80, 90})
+	f.Fuzz(func(t *testing.T, script []byte) {
+		d := newDesk(t, 16, func(c *fetch.Config) { c.Warm = true })
+		now := time.Duration(0)
+		drawn := map[int]int{}
+		asked := map[fetch.Ask]bool{}
+		arg := func() int {
+			if len(script) == 0 {
+				return 0
+			}
+			b := script[0]
+			script = script[1:]
+			return int(b)
+		}
+		for len(script) > 0 {
+			id := fetch.PeerID(fmt.Sprint("p", arg()%4))
+			switch arg() % 9 {
+			case 0:
+				d.join(now, id, arg()%16, arg()%16)
+			case 1:
+				d.core.Hear(now, fetch.Left{ID: id})
+			case 2:
+				d.said(now, id, fetch.SayHave{First: arg() - 10, Count: arg() % 20})
+			case 3:
+				d.said(now, id, fetch.SayClaim{First: arg() - 10, Count: arg() % 20, Rate: int64(arg()), Done: int64(arg())})
+			case 4:
+				d.said(now, id, fetch.SayRelease{First: arg() - 10, Count: arg() % 20})
+			case 5:
+				now += time.Duration(arg()) * 20 * ms
+			case 6:
+				for a := range asked {
+					d.core.AskEnded(now, a.Peer, a.Piece, fetch.AskResult(arg()%5), time.Duration(arg())*ms)
+					delete(asked, a)
+					break
+				}
+			case 7:
+				for id, piece := range drawn {
+					d.core.DrawProgress(now, id, mib)
+					d.core.Stored(now, piece)
+					d.core.DrawEnded(now, id, fetch.DrawResult(arg()%2))
+					delete(drawn, id)
+					break
+				}
+			case 8:
+				d.core.Stored(now, arg()%16)
+			}
+			acts, wake := d.core.Decide(now)
+			if wake <= now {
+				t.Fatalf("wake %v is not after %v", wake, now)
+			}
+			for _, a := range acts {
+				switch a := a.(type) {
+				case fetch.Ask:
+					asked[a] = true
+				case fetch.Draw:
+					drawn[a.ID] = a.First
+				}
+			}
+		}
+	})
+}
