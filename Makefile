@@ -1,0 +1,39 @@
+# make help lists what there is. Everything works with Go, make and a C compiler (for the race detector) alone;
+# e2e and bench-site need root and the Debian packages that .ci/run installs.
+SHELL   := /bin/bash
+GO      ?= go
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+SOURCES := $(shell find . -name '*.go' -not -path './bin/*') go.mod go.sum
+
+.PHONY: help build test check bench demo e2e fuzz clean
+help:  ## this list
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+build: bin/dunlin  ## the static binary, bin/dunlin
+bin/dunlin: $(SOURCES)
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/dunlin
+
+test:  ## all tests with the race detector
+	$(GO) test -race ./...
+
+check:  ## format, vet, staticcheck
+	@out=$$($(GO) tool gofumpt -l .); if [ -n "$$out" ]; then echo "not gofumpt-formatted:"; echo "$$out"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+bench:  ## hashing, and a pair of processes on loopback; prints figures, judges nothing
+	$(GO) test -run '^$$' -bench . -benchtime 2s ./piecehash ./store ./swarm/...
+
+demo: build  ## one update from its publisher to three devices, as real processes
+	bin/dunlin demo
+
+e2e: build  ## several hosts in network namespaces, nginx, minisign, libtorrent (root)
+	DUNLIN_E2E=1 $(GO) test -count=1 -timeout 20m ./e2e/...
+
+fuzz:  ## every fuzz target for ten seconds
+	@set -e; for pkg in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime 10s $$pkg >/dev/null; done; done
+
+clean:
+	rm -rf bin bench/out e2e/out
