@@ -80,13 +80,18 @@ func (l Lifetimes) of(role string) time.Duration {
 	}
 }
 
+var (
+	roleName   = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
+	targetPath = regexp.MustCompile(`^[A-Za-z0-9_+~:-][A-Za-z0-9._+~:-]*(/[A-Za-z0-9_+~:-][A-Za-z0-9._+~:-]*)*$`)
+)
+
 func isTopLevel(role string) bool {
 	return role == RoleRoot || role == RoleTargets || role == RoleSnapshot || role == RoleTimestamp
 }
 
 // checkRoleName takes the name of a delegated role: [a-z0-9-]{1,32} and none of the four top-level names.
 func checkRoleName(name string) error {
-	if !regexp.MustCompile(`^[a-z0-9-]{1,32}$`).MatchString(name) || isTopLevel(name) {
+	if !roleName.MatchString(name) || isTopLevel(name) {
 		return fault.WithHint(fault.New(fault.Refused, "check role name %q: it is not allowed", name),
 			"use 1 to 32 of a-z, 0-9 and -, and not the name of a top-level role")
 	}
@@ -96,8 +101,7 @@ func checkRoleName(name string) error {
 // checkPath takes a target's path: segments of [A-Za-z0-9._+~:-] that do not begin with a dot, so that no path can name
 // anything outside its folder.
 func checkPath(path string) error {
-	const segment = `[A-Za-z0-9_+~:-][A-Za-z0-9._+~:-]*`
-	if len(path) > MaxPath || !regexp.MustCompile(`^`+segment+`(/`+segment+`)*$`).MatchString(path) {
+	if len(path) > MaxPath || !targetPath.MatchString(path) {
 		return fault.WithHint(fault.New(fault.Refused, "check target %q: the path is not allowed", clip(path)),
 			"use at most %d letters, digits and . _ + ~ : - in segments that do not begin with a dot", MaxPath)
 	}
