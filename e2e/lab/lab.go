@@ -1,0 +1,207 @@
+// Package lab builds small networks for tests: hosts that are network namespaces of this machine, on a bridge of their
+// own, with real links between them and no way out. It needs root and iproute2, and it removes what it made.
+//
+// It trusts the machine it runs on and nothing else. Start reading at New.
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Lab is one switch with hosts on it.
+type Lab struct {
+	t      testing.TB
+	prefix string
+	sw     string
+	hosts  int
+}
+
+// Host is one machine of the lab.
+type Host struct {
+	lab  *Lab
+	ns   string
+	Name string
+	Addr string // IPv4, without the prefix length
+}
+
+// Options shapes the links.
+type Options struct {
+	// Rate of each link in both directions, as tc writes it ("1gbit"); empty = unshaped.
+	Rate string
+	// Multicast off makes discovery impossible.
+	NoMulticast bool
+}
+
+// Need skips the test unless it runs as root and the tools are there. With CI=true that is a failure: what CI does not
+// run nobody knows to work.
+func Need(t testing.TB, tools ...string) {
+	t.Helper()
+	missing := ""
+	if os.Getuid() != 0 {
+		missing = "root"
+	}
+	for _, tool := range tools {
+		if _, err := exec.LookPath(tool); err != nil {
+			missing += " " + tool
+		}
+	}
+	if missing == "" {
+		return
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("needs %s", missing)
+	}
+	t.Skipf("needs %s", missing)
+}
+
+// number keeps the names of labs apart that one test process makes.
+type number struct{ n atomic.Int32 }
+
+// Maker makes labs. The zero value is ready; a test package has one.
+type Maker struct{ last number }
+
+// New builds an empty lab; it is torn down when the test ends.
+func (m *Maker) New(t testing.TB) *Lab {
+	t.Helper()
+	Need(t, "ip", "tc")
+	l := &Lab{t: t, prefix: fmt.Sprintf("d%x-%x", os.Getpid()&0xffff, m.last.n.Add(1))}
+	l.sw = l.prefix + "sw"
+	l.must("ip", "netns", "add", l.sw)
+	t.Cleanup(func() { l.remove(l.sw) })
+	l.in(l.sw, "ip", "link", "set", "lo", "up")
+	// Without this the bridge drops multicast that nobody has subscribed to by IGMP, and with it discovery.
+	l.in(l.sw, "ip", "link", "add", "br0", "type", "bridge", "mcast_snooping", "0")
+	l.in(l.sw, "ip", "link", "set", "br0", "up")
+	return l
+}
+
+// Host adds a machine: address 10.77.0.N/24, a route for multicast, a link to the switch.
+func (l *Lab) Host(o Options) *Host {
+	l.t.Helper()
+	l.hosts++
+	n := l.hosts
+	h := &Host{lab: l, ns: fmt.Sprintf("%sh%d", l.prefix, n), Name: fmt.Sprintf("h%d", n), Addr: fmt.Sprintf("10.77.0.%d", 10+n)}
+	l.must("ip", "netns", "add", h.ns)
+	l.t.Cleanup(func() { l.remove(h.ns) })
+	port := fmt.Sprintf("p%d", n)
+	l.in(h.ns, "ip", "link", "set", "lo", "up")
+	l.in(l.sw, "ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", h.ns)
+	l.in(l.sw, "ip", "link", "set", port, "master", "br0", "up")
+	l.in(h.ns, "ip", "addr", "add", h.Addr+"/24", "dev", "eth0")
+	l.in(h.ns, "ip", "link", "set", "eth0", "up")
+	if !o.NoMulticast {
+		l.in(h.ns, "ip", "route", "add", "224.0.0.0/4", "dev", "eth0")
+	}
+	if o.Rate != "" {
+		l.in(h.ns, "tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", o.Rate, "burst", "512kb", "latency", "30ms")
+		l.in(l.sw, "tc", "qdisc", "add", "dev", port, "root", "tbf", "rate", o.Rate, "burst", "512kb", "latency", "30ms")
+	}
+	return h
+}
+
+// Command returns a command that runs on the host; it ends with ctx by SIGTERM, five seconds later by SIGKILL.
+func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", h.ns, name}, args...)...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 5 * time.Second
+	return cmd
+}
+
+// Start starts a command that runs until the test ends, and returns what it prints. It is stopped and waited for before
+// the lab is torn down.
+func (h *Host) Start(t testing.TB, env []string, name string, args ...string) *Output {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := h.Command(ctx, name, args...)
+	cmd.Env = append(os.Environ(), env...)
+	out := &Output{}
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		cancel()
+		t.Fatalf("start %s on %s: %v", name, h.Name, err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("%s on %s printed:\n%s", filepath.Base(name), h.Name, out.String())
+		}
+	})
+	return out
+}
+
+// Run runs a command on the host to its end and returns what it printed.
+func (h *Host) Run(ctx context.Context, env []string, name string, args ...string) (string, error) {
+	cmd := h.Command(ctx, name, args...)
+	cmd.Env = append(os.Environ(), env...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run()
+	return out.String(), err
+}
+
+// Dir returns the build of the project under test: the folder that holds go.mod.
+func Dir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	for err == nil {
+		if _, e := os.Stat(filepath.Join(dir, "go.mod")); e == nil {
+			return dir
+		}
+		if up := filepath.Dir(dir); up != dir {
+			dir = up
+			continue
+		}
+		err = errors.New("no go.mod above the test")
+	}
+	t.Fatal(err)
+	return ""
+}
+
+// Binary builds the command into a folder of the test and returns its path.
+func Binary(t testing.TB) string {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "dunlin")
+	cmd := exec.Command("go", "build", "-o", bin, "./cmd/dunlin")
+	cmd.Dir = Dir(t)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	return bin
+}
+
+func (l *Lab) in(ns string, args ...string) {
+	l.t.Helper()
+	l.must("ip", append([]string{"netns", "exec", ns}, args...)...)
+}
+
+func (l *Lab) must(name string, args ...string) {
+	l.t.Helper()
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		l.t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+}
+
+// remove ends what still runs in a namespace and deletes it.
+func (l *Lab) remove(ns string) {
+	if out, err := exec.Command("ip", "netns", "pids", ns).Output(); err == nil {
+		for _, pid := range strings.Fields(string(out)) {
+			_ = exec.Command("kill", "-9", pid).Run()
+		}
+	}
+	if out, err := exec.Command("ip", "netns", "del", ns).CombinedOutput(); err != nil {
+		l.t.Errorf("remove namespace %s: %v\n%s", ns, err, out)
+	}
+}
