@@ -1,0 +1,165 @@
+package httpfallback
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
+
+	"github.com/dunlin-project/dunlin/fetch"
+	"github.com/dunlin-project/dunlin/internal/fault"
+)
+
+// Limits of the gate.
+const (
+	defaultStreams = 8         // requests at once, over all content
+	minBurst       = 256 << 10 // bytes that may pass at once however low the rate is; at least one read
+	burstTime      = 100 * time.Millisecond
+)
+
+// GateConfig configures a Gate. The zero value is a gate without a limit.
+type GateConfig struct {
+	// Rate is the most that all origins together may bring, in bytes per second; 0 is no limit.
+	Rate int64
+	// MaxStreams is how many requests for content may be under way at once; 0 is 8. The others wait.
+	MaxStreams int
+	// Closed refuses every request: policy says that this device must not use an origin.
+	Closed bool
+	// UserAgent is sent with each request; empty is "dunlin".
+	UserAgent string
+	// Proxy says which proxy to use; nil asks the environment (http_proxy, https_proxy, no_proxy). A proxy resolves
+	// names itself: the check of addresses then covers only addresses that stand in a URL.
+	Proxy func(*http.Request) (*url.URL, error)
+	// Resolver resolves names; nil is the system's.
+	Resolver *net.Resolver
+	// TLS is used for https URLs; nil trusts the system's authorities, TLS 1.2 and up.
+	TLS *tls.Config
+	// Log gets one record for each change of state of a mirror; nil logs nothing.
+	Log *slog.Logger
+}
+
+// Gate is the one way of a process to its origins. Make it with NewGate; Close it when the process ends. Its methods
+// are safe for concurrent use.
+type Gate struct {
+	closed  bool
+	agent   string
+	log     *slog.Logger
+	slots   chan struct{} // holds one token for each request under way
+	limiter *rate.Limiter
+	ways    ways
+	metrics metrics
+	total   atomic.Int64
+	tally   [4]tally // by fetch.Reason
+}
+
+// tally is what was fetched for one reason, in bytes.
+type tally struct{ useful, waste atomic.Int64 }
+
+// Count is origin bytes by what became of them. A byte is useful when the sink accepted the piece it belongs to.
+type Count struct{ Useful, Waste int64 }
+
+// NewGate makes a gate. It opens no connection.
+func NewGate(cfg GateConfig) *Gate {
+	if cfg.MaxStreams <= 0 {
+		cfg.MaxStreams = defaultStreams
+	}
+	if cfg.UserAgent == "" {
+		cfg.UserAgent = "dunlin"
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	g := &Gate{
+		closed:  cfg.Closed,
+		agent:   cfg.UserAgent,
+		log:     cfg.Log,
+		slots:   make(chan struct{}, cfg.MaxStreams),
+		limiter: rate.NewLimiter(rate.Inf, minBurst),
+		ways:    newWays(cfg),
+		metrics: newMetrics(),
+	}
+	g.SetRate(cfg.Rate)
+	return g
+}
+
+// SetRate changes the limit, in bytes per second; 0 is none.
+func (g *Gate) SetRate(bytesPerSecond int64) {
+	if bytesPerSecond <= 0 {
+		g.limiter.SetLimit(rate.Inf)
+		return
+	}
+	g.limiter.SetBurst(max(minBurst, int(float64(bytesPerSecond)*burstTime.Seconds())))
+	g.limiter.SetLimit(rate.Limit(bytesPerSecond))
+}
+
+// Total returns how many bytes of bodies have been read for content since the gate was made, error pages included.
+// While requests run it is ahead of the sum of Counts by the pieces that are not whole yet.
+func (g *Gate) Total() int64 { return g.total.Load() }
+
+// Counts returns the bytes by the reason they were asked for.
+func (g *Gate) Counts() map[fetch.Reason]Count {
+	m := make(map[fetch.Reason]Count, len(g.tally))
+	for _, why := range fetch.Reasons() {
+		m[why] = Count{g.tally[why].useful.Load(), g.tally[why].waste.Load()}
+	}
+	return m
+}
+
+// Metrics returns the collectors of this gate, for the caller to register.
+func (g *Gate) Metrics() []prometheus.Collector { return g.metrics.all() }
+
+// Close lets go of idle connections. Requests under way are not touched.
+func (g *Gate) Close() error {
+	g.ways.close()
+	return nil
+}
+
+// admit waits for a slot. The caller must call release when its request has ended.
+func (g *Gate) admit(ctx context.Context) (release func(), err error) {
+	if g.closed {
+		return nil, fault.WithHint(fault.New(fault.Refused, "policy does not allow this device to use an origin"),
+			"let a cache node or another device fetch the content first, or change the policy")
+	}
+	select {
+	case g.slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	g.metrics.streams.Inc()
+	return func() {
+		g.metrics.streams.Dec()
+		<-g.slots
+	}, nil
+}
+
+// arrived counts n bytes read from a body and waits until the limit allows to read on. The wait ends with ctx.
+func (g *Gate) arrived(ctx context.Context, n int) {
+	g.total.Add(int64(n))
+	for n > 0 {
+		part := min(n, minBurst)
+		if g.limiter.WaitN(ctx, part) != nil {
+			return
+		}
+		n -= part
+	}
+}
+
+// judge books n bytes that have arrived as useful or as waste.
+func (g *Gate) judge(why fetch.Reason, n int64, useful bool) {
+	if n == 0 {
+		return
+	}
+	t, use := &g.tally[why].waste, "waste"
+	if useful {
+		t, use = &g.tally[why].useful, "useful"
+	}
+	t.Add(n)
+	g.metrics.bytes.WithLabelValues(why.String(), use).Add(float64(n))
+}

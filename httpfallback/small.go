@@ -1,0 +1,110 @@
+package httpfallback
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/dunlin-project/dunlin/internal/fault"
+	"github.com/dunlin-project/dunlin/piecehash"
+)
+
+// ContentURL is where an origin, a depot or a cache node with the given base URL has content.
+func ContentURL(base string, root piecehash.Root) string {
+	return strings.TrimRight(base, "/") + "/content/" + root.String()
+}
+
+// LayerURL is where it has the piece layer of the content.
+func LayerURL(base string, root piecehash.Root) string {
+	return strings.TrimRight(base, "/") + "/layer/" + root.String()
+}
+
+// Get fetches a small file whole: a metainfo file, a piece layer. More than limit bytes are refused. The URL counts as
+// written down by somebody we trust (see OriginConfig.URLs). Errors are unavailable, or usage for a bad URL.
+func (g *Gate) Get(ctx context.Context, rawURL string, limit int64) ([]byte, error) {
+	u, err := parseURL(rawURL)
+	if err != nil {
+		return nil, fault.Wrap(fault.Usage, err)
+	}
+	release, err := g.admit(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	s := newStream(ctx)
+	defer s.close()
+	defer s.attach(ctx)()
+	b, err := g.getSmall(s, target{u, g.ways.configured}, limit)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err != nil {
+		return nil, asFault(fmt.Errorf("get %s: %w", label(u), s.reason(err)))
+	}
+	return b, nil
+}
+
+func (g *Gate) getSmall(s *stream, t target, limit int64) ([]byte, error) {
+	spent := func(n int) { g.metrics.metadata.Add(float64(n)) }
+	s.watch.begin()
+	resp, _, err := g.open(s.ctx, t, "", spent)
+	if err != nil {
+		return nil, err
+	}
+	switch c := resp.Header.Get("Content-Encoding"); {
+	case resp.StatusCode != http.StatusOK:
+		drain(resp, spent)
+		return nil, &statusError{resp.StatusCode}
+	case c != "" && c != "identity":
+		drain(resp, spent)
+		return nil, fmt.Errorf("the body is %.20q encoded, which nobody asked for", c)
+	case resp.ContentLength > limit:
+		resp.Body.Close()
+		return nil, fmt.Errorf("%d bytes, more than the %d that such a file may have", resp.ContentLength, limit)
+	}
+	s.watch.renew()
+	s.take(resp)
+	b, err := io.ReadAll(io.LimitReader(readerFunc(s.read), limit+1))
+	spent(len(b))
+	if err == nil && int64(len(b)) > limit {
+		err = fmt.Errorf("more than the %d bytes that such a file may have", limit)
+	}
+	return b, err
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
+
+// FetchLayer gets the piece layer of c from the first of the base URLs that has the right one, at BASE/layer/ROOT.
+// Content of one piece has none and needs no request. The error is untrusted when a base sent a wrong layer and none a
+// right one, else unavailable.
+func FetchLayer(ctx context.Context, g *Gate, bases []string, c piecehash.Content) (*piecehash.Manifest, error) {
+	if c.LayerSize() == 0 {
+		return c.Prove(nil)
+	}
+	var errs []error
+	kinds := []fault.Kind{fault.Unavailable}
+	for _, base := range bases {
+		b, err := g.Get(ctx, LayerURL(base, c.Root()), c.LayerSize())
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err == nil {
+			m, proof := c.Prove(b)
+			if proof == nil {
+				return m, nil
+			}
+			err = fault.New(fault.Untrusted, "layer from %s: %w", base, proof)
+			if errors.Is(proof, piecehash.ErrLayerSize) {
+				err = fault.New(fault.Unavailable, "layer from %s: %w", base, proof)
+			}
+		}
+		g.log.WarnContext(ctx, "piece layer not had", "source", base, "err", err)
+		errs, kinds = append(errs, err), append(kinds, fault.Of(err))
+	}
+	return nil, fault.New(fault.Worst(kinds...), "fetch piece layer of %v: %w", c.Root(), errors.Join(errs...))
+}
