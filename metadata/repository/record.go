@@ -42,6 +42,9 @@ func (r *record) encode() ([]byte, error) {
 
 // parseRecord is strict about the frame; what the contents are worth is for verify to say.
 func parseRecord(b []byte) (*record, error) {
+	if len(b) > maxRecord+1 {
+		return nil, fmt.Errorf("parse record: more than %d bytes", maxRecord)
+	}
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.DisallowUnknownFields()
 	var r record

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	tuf "github.com/theupdateframework/go-tuf/v2/metadata"
@@ -203,17 +204,25 @@ func (r *Repository) commit(ctx context.Context, next *tree, signed []string) (R
 			return Report{}, err
 		}
 		if err := r.write(r.c.Record, b, 0o600); err != nil {
-			return Report{}, fmt.Errorf("keep record: %w", err)
+			return Report{}, diskFault(fmt.Errorf("keep record: %w", err))
 		}
 	}
 	if err := r.export(next); err != nil {
-		return report, fault.WithHint(err, "the release stands in %s; run the refresh command to publish it", r.c.Record)
+		return report, fault.WithHint(diskFault(err), "the release stands in %s; run the refresh command to publish it", r.c.Record)
 	}
 	if len(signed) > 0 {
 		r.c.Log.InfoContext(ctx, "published metadata", slog.String("folder", r.c.Public),
 			slog.Any("signed", signed), slog.Int64("timestamp", next.timestamp.Signed.Version))
 	}
 	return report, nil
+}
+
+// diskFault tells a full disk from a fault of ours.
+func diskFault(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fault.WithHint(fault.Wrap(fault.Unavailable, err), "make room on the disk and run the command again")
+	}
+	return err
 }
 
 // emptyTree is a repository before its first version: seal makes 1 of every 0.
