@@ -76,7 +76,7 @@ func DefaultPieceLength(length int64) int64 {
 	default:
 		p = 4 << 20
 	}
-	for p < MaxPieceLength && (length+p-1)/p > MaxPieces {
+	for p < MaxPieceLength && (length-1)/p >= MaxPieces {
 		p *= 2
 	}
 	return p
