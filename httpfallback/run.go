@@ -152,7 +152,11 @@ func (r *run) open(ctx context.Context, m *mirror, off, end int64) (*stream, err
 			r.o.setSequential(ctx, m)
 			return nil, &failure{err: sourced(m, err), mild: true}
 		}
-		drain(resp, r.spent)
+		// A 206 that contradicts itself is not read: what its connection brings next cannot be told.
+		if resp.StatusCode != http.StatusPartialContent {
+			drain(resp, r.spent)
+		}
+		resp.Body.Close()
 		s.close()
 		return nil, r.o.strayed(m, at, &failure{err: sourced(m, &answerError{err}), wait: pause(resp, time.Now())})
 	}
