@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -33,6 +34,8 @@ type Host struct {
 	ns   string
 	Name string
 	Addr string // IPv4, without the prefix length
+
+	holder int // process that holds the host's own view of the file system; 0 = it has none
 }
 
 // Options shapes the links.
@@ -113,6 +116,10 @@ func (l *Lab) Host(o Options) *Host {
 // Command returns a command that runs on the host; it ends with ctx by SIGTERM, five seconds later by SIGKILL.
 func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", h.ns, name}, args...)...)
+	if h.holder != 0 {
+		enter := []string{"--net", "--mount", "--target", strconv.Itoa(h.holder), name}
+		cmd = exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
+	}
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 5 * time.Second
 	return cmd
@@ -149,6 +156,53 @@ func (h *Host) Run(ctx context.Context, env []string, name string, args ...strin
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()
 	return out.String(), err
+}
+
+// ownFiles gives a host its own /etc, /var, /opt, /srv, /usr/local, /root, /run and /tmp. What it writes there goes to memory and
+// is gone with the host. $1 is an empty folder.
+const ownFiles = `set -e
+mount -t tmpfs tmpfs "$1"
+for d in etc var opt srv usr/local root; do
+  mkdir -p "$1/$d/up" "$1/$d/work"
+  mount -t overlay overlay -o "lowerdir=/$d,upperdir=$1/$d/up,workdir=$1/$d/work" "/$d"
+done
+mount -t tmpfs tmpfs /run
+echo ready
+exec sleep infinity`
+
+// OwnFiles gives the host a view of the file system in which what it writes below the usual folders is its own, so that
+// several hosts can be set up by the book. files are copied into it, by path.
+func (h *Host) OwnFiles(t testing.TB, files map[string]string) {
+	t.Helper()
+	Need(t, "nsenter", "unshare")
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := h.Command(ctx, "unshare", "--mount", "--propagation", "private", "bash", "-c", ownFiles, "bash", dir)
+	out := &Output{}
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		cancel()
+		t.Fatalf("give %s its own files: %v", h.Name, err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		_ = cmd.Wait()
+	})
+	out.Wait(t, "ready", 5*time.Second)
+	h.holder = cmd.Process.Pid
+	for to, from := range files {
+		if _, err := h.Run(ctx, nil, "install", "-D", "-m", "0755", from, to); err != nil {
+			t.Fatalf("copy %s to %s: %v", from, h.Name, err)
+		}
+	}
+}
+
+// Knows tells the host the address of a name, as a line of /etc/hosts. It needs OwnFiles.
+func (h *Host) Knows(t testing.TB, name, addr string) {
+	t.Helper()
+	if out, err := h.Run(t.Context(), nil, "sh", "-c", `echo "$1 $2" >> /etc/hosts`, "sh", addr, name); err != nil || h.holder == 0 {
+		t.Fatalf("tell %s of %s: %v\n%s", h.Name, name, err, out)
+	}
 }
 
 // Dir returns the build of the project under test: the folder that holds go.mod.

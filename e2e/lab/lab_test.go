@@ -2,6 +2,7 @@ package lab_test
 
 import (
 	"context"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -25,5 +26,25 @@ func TestHostsReachEachOther(t *testing.T) {
 	out, err = a.Run(ctx, nil, "ip", "route", "show", "default")
 	if err != nil || strings.TrimSpace(out) != "" {
 		t.Errorf("there is a way out: %v: %s", err, out)
+	}
+}
+
+// TestHostsHaveTheirOwnFiles: what one writes the other does not see, nor does the machine.
+func TestHostsHaveTheirOwnFiles(t *testing.T) {
+	var maker lab.Maker
+	l := maker.New(t)
+	a, b := l.Host(lab.Options{}), l.Host(lab.Options{})
+	a.OwnFiles(t, map[string]string{"/usr/local/bin/hello": "/bin/echo"})
+	b.OwnFiles(t, nil)
+	a.Knows(t, "b.example", b.Addr)
+	out, err := a.Run(t.Context(), nil, "sh", "-c", "mkdir -p /etc/dunlin-test && echo x > /etc/dunlin-test/x && hello ok && getent hosts b.example")
+	if err != nil || !strings.Contains(out, "ok") || !strings.Contains(out, b.Addr) {
+		t.Errorf("%v: %s", err, out)
+	}
+	if out, err := b.Run(t.Context(), nil, "ls", "/etc/dunlin-test"); err == nil {
+		t.Errorf("the other host sees it: %s", out)
+	}
+	if _, err := os.Stat("/etc/dunlin-test"); err == nil {
+		t.Error("it was written to the machine")
 	}
 }
