@@ -1,0 +1,393 @@
+package swarm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+
+	"github.com/dunlin-project/dunlin/fetch"
+	"github.com/dunlin-project/dunlin/piecehash"
+	"github.com/dunlin-project/dunlin/swarm/wire"
+)
+
+// A peer that sends payload, but less than minRate over a window, is not worth waiting for; one that has sent nothing of
+// an answer for patience is taken for gone. Both end only the request: fetch has others to ask.
+const (
+	rateWindow     = 10 * time.Second
+	minRate        = 16 << 10 // bytes per second, over the whole link
+	patience       = 30 * time.Second
+	frameTimeout   = 10 * time.Second // from the first to the last byte of a slice
+	zstdBelow      = 12_500_000       // bytes per second (100 Mbit/s): on faster links compression costs more than it saves
+	maxOutstanding = 256              // requests on one link
+)
+
+var (
+	errSlow     = errors.New("the peer sends too slowly")
+	errSilent   = errors.New("the peer does not answer")
+	errLinkGone = errors.New("the link is gone")
+)
+
+// source is a member of a room as fetch sees it: the room's content over the member's link.
+type source struct {
+	room *Room
+	link *link
+}
+
+var _ fetch.Peer = (*source)(nil)
+
+// Fetch implements fetch.Peer.
+func (s *source) Fetch(ctx context.Context, i int, sink fetch.Sink) error {
+	err := s.link.asker.fetch(ctx, s.room, i, sink)
+	var bad *piecehash.Mismatch
+	if errors.As(err, &bad) {
+		s.link.node.ban(s.link, bad)
+	}
+	return err
+}
+
+// asker asks the link's peer for pieces, over one stream for all requests.
+type asker struct {
+	link *link
+
+	arrived atomic.Int64 // payload bytes
+	pace    pace
+	unpack  expander // the reader's
+
+	writing sync.Mutex // guards writes to the stream; taken before mu
+
+	mu     sync.Mutex // guards the rest
+	stream network.MuxedStream
+	gone   error // why there will be no answers any more
+	open   map[uint32]*request
+	last   uint32
+}
+
+// request is one piece that was asked for. buf, filled and the fields of the answer belong to the asker's reader while
+// the request is open, and to Fetch afterwards.
+type request struct {
+	piece  int
+	buf    []byte
+	filled atomic.Int64  // how much of buf is there
+	news   chan struct{} // cap 1: filled has grown
+	end    chan error    // cap 1: nil when buf is full
+	held   bool          // the reader is writing to buf; guarded by asker.mu
+}
+
+func (a *asker) init(l *link) {
+	a.link, a.open = l, make(map[uint32]*request)
+}
+
+func (a *asker) fetch(ctx context.Context, r *Room, i int, sink fetch.Sink) error {
+	if i < 0 || i >= r.m.Pieces() {
+		return fmt.Errorf("fetch piece %d of %d: %w", i, r.m.Pieces(), fetch.ErrAbsent)
+	}
+	q := &request{piece: i, news: make(chan struct{}, 1), end: make(chan error, 1)}
+	q.buf = a.link.node.uploads.pool.get(int(r.m.PieceSize(i)))
+	id, err := a.ask(ctx, r, q)
+	if err != nil {
+		a.link.node.uploads.pool.put(q.buf)
+		return err
+	}
+	err = a.follow(ctx, q, sink)
+	if a.drop(id, q) && err != nil {
+		a.cancel(id)
+	}
+	if err == nil {
+		err = sink.Piece(i, q.buf)
+	}
+	if !q.held { // else the reader is still in it: leave it to the garbage collector
+		a.link.node.uploads.pool.put(q.buf)
+	}
+	return err
+}
+
+// ask registers the request and sends it.
+func (a *asker) ask(ctx context.Context, r *Room, q *request) (uint32, error) {
+	number := a.link.numberOf(r)
+	if number == 0 {
+		return 0, errLinkGone
+	}
+	s, err := a.connect(ctx)
+	if err != nil {
+		return 0, err
+	}
+	a.mu.Lock()
+	if a.gone != nil || len(a.open) >= maxOutstanding {
+		err := a.gone
+		a.mu.Unlock()
+		if err == nil {
+			err = &fetch.BusyError{RetryAfter: busyShort}
+		}
+		return 0, err
+	}
+	a.last++
+	id := a.last
+	a.open[id] = q
+	a.mu.Unlock()
+	m := wire.Request{ID: id, Room: number, Piece: q.piece, Zstd: a.pace.slow()}
+	if err := a.write(s, wire.EncodeAsk(&m)); err != nil {
+		a.drop(id, q)
+		return 0, err
+	}
+	return id, nil
+}
+
+// write sends one message. A message that cannot be sent whole ends the link.
+func (a *asker) write(s network.MuxedStream, b []byte) error {
+	a.writing.Lock()
+	defer a.writing.Unlock()
+	err := send(s, b)
+	if err != nil {
+		a.link.close()
+		return fmt.Errorf("ask for a piece: %w", err)
+	}
+	return nil
+}
+
+// connect returns the stream, which the first request opens.
+func (a *asker) connect(ctx context.Context) (network.MuxedStream, error) {
+	a.writing.Lock()
+	defer a.writing.Unlock()
+	a.mu.Lock()
+	s, gone := a.stream, a.gone
+	a.mu.Unlock()
+	if s != nil || gone != nil {
+		return s, gone
+	}
+	octx, cancel := context.WithTimeout(ctx, negotiateTimeout)
+	defer cancel()
+	s, err := openStream(octx, a.link.conn, wire.PieceProtocol)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.SetDeadline(time.Time{}); err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	a.stream = s
+	a.mu.Unlock()
+	if !a.link.begin(func() { a.read(s) }) {
+		s.Reset()
+		return nil, net.ErrClosed
+	}
+	return s, nil
+}
+
+// follow reports what arrives to the sink until the request ends.
+func (a *asker) follow(ctx context.Context, q *request, sink fetch.Sink) error {
+	var told int64
+	tell := func() {
+		if n := q.filled.Load() - told; n > 0 {
+			told += n
+			sink.Progress(ctx, int(n))
+		}
+	}
+	watch := time.NewTicker(rateWindow)
+	defer watch.Stop()
+	start, before := time.Now(), a.arrived.Load()
+	for {
+		select {
+		case <-q.news:
+			tell()
+		case err := <-q.end:
+			tell()
+			return err
+		case <-ctx.Done():
+			tell()
+			return ctx.Err()
+		case <-watch.C:
+			now := a.arrived.Load()
+			if err := tooSlow(now-before, told, time.Since(start)); err != nil {
+				return err
+			}
+			before = now
+		}
+	}
+}
+
+// tooSlow judges one window in which n bytes came over the link; told of this request came so far.
+func tooSlow(n, told int64, since time.Duration) error {
+	switch {
+	case n == 0 && since >= patience:
+		return errSilent
+	case n > 0 && told > 0 && n < minRate*int64(rateWindow/time.Second):
+		return errSlow
+	}
+	return nil
+}
+
+// drop ends the request on our side and reports whether the peer may still be answering it.
+func (a *asker) drop(id uint32, q *request) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, was := a.open[id]
+	delete(a.open, id)
+	a.pace.idle(len(a.open))
+	return was && a.gone == nil && q.filled.Load() < int64(len(q.buf))
+}
+
+func (a *asker) cancel(id uint32) {
+	a.mu.Lock()
+	s := a.stream
+	a.mu.Unlock()
+	if s != nil {
+		_ = a.write(s, wire.EncodeAsk(&wire.Cancel{ID: id}))
+	}
+}
+
+// read takes answers until the stream ends, which ends the link: there is no other way to say that one end has lost
+// count.
+func (a *asker) read(s network.MuxedStream) {
+	defer s.Reset()
+	defer a.unpack.close()
+	err := a.readAll(s)
+	a.mu.Lock()
+	a.gone = fmt.Errorf("%w: %w", errLinkGone, err)
+	for id, q := range a.open {
+		q.end <- a.gone
+		delete(a.open, id)
+	}
+	a.mu.Unlock()
+	a.link.close()
+}
+
+func (a *asker) readAll(s network.MuxedStream) error {
+	r := wire.NewReader(s)
+	for {
+		if err := s.SetReadDeadline(time.Time{}); err != nil {
+			return err
+		}
+		m, size, err := r.NextAnswer()
+		if err != nil {
+			return err
+		}
+		if err := s.SetReadDeadline(time.Now().Add(frameTimeout)); err != nil {
+			return err
+		}
+		if err := a.take(r, m, size); err != nil {
+			return err
+		}
+	}
+}
+
+func (a *asker) take(r *wire.Reader, m wire.Answer, size int) error {
+	switch m := m.(type) {
+	case *wire.Slice:
+		return a.takeSlice(r, m, size)
+	case *wire.Busy:
+		a.finish(m.ID, &fetch.BusyError{RetryAfter: m.Retry})
+	case *wire.NotHere:
+		a.finish(m.ID, fetch.ErrAbsent)
+	}
+	return nil
+}
+
+// takeSlice reads payload straight to its place. Slices of a request that was cancelled are read and forgotten.
+func (a *asker) takeSlice(r *wire.Reader, m *wire.Slice, size int) error {
+	part := size
+	if m.Raw > 0 {
+		part = m.Raw
+	}
+	a.arrived.Add(int64(part))
+	a.mu.Lock()
+	q := a.open[m.ID]
+	if q != nil {
+		q.held = true
+	}
+	a.mu.Unlock()
+	if q == nil {
+		a.link.node.metrics.late.Add(float64(part))
+		return r.SkipData(size)
+	}
+	if m.Offset != int(q.filled.Load()) || m.Offset+part > len(q.buf) {
+		return fmt.Errorf("%w: slice of %d bytes at %d, where %d are due of %d", wire.ErrMalformed, part, m.Offset,
+			q.filled.Load(), len(q.buf))
+	}
+	if err := a.readPart(r, q.buf[m.Offset:m.Offset+part], size, m.Raw > 0); err != nil {
+		return err
+	}
+	a.pace.add(part)
+	full := q.filled.Add(int64(part)) == int64(len(q.buf))
+	a.mu.Lock()
+	q.held = false
+	a.mu.Unlock()
+	if full {
+		a.finish(m.ID, nil)
+		return nil
+	}
+	select {
+	case q.news <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+func (a *asker) readPart(r *wire.Reader, dst []byte, size int, packed bool) error {
+	if packed {
+		return a.unpack.into(r, dst, size)
+	}
+	return r.ReadData(dst)
+}
+
+// finish ends a request with what the peer said.
+func (a *asker) finish(id uint32, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if q := a.open[id]; q != nil {
+		delete(a.open, id)
+		a.pace.idle(len(a.open))
+		q.end <- err
+	}
+}
+
+// pace measures how fast payload comes over a link while something is asked of it. It decides only whether to ask for
+// compression.
+type pace struct {
+	mu    sync.Mutex // guards the rest
+	since time.Time  // of the current window; zero while nothing is asked
+	bytes int64
+	rate  float64 // bytes per second, 0 unknown
+}
+
+// paceWindow is long enough for a few slices on a 10 Mbit/s link.
+const paceWindow = 500 * time.Millisecond
+
+func (p *pace) add(n int) {
+	now := time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.since.IsZero() {
+		p.since, p.bytes = now, 0
+	}
+	p.bytes += int64(n)
+	if d := now.Sub(p.since); d >= paceWindow {
+		sample := float64(p.bytes) / d.Seconds()
+		if p.rate == 0 {
+			p.rate = sample
+		}
+		p.rate = 0.5*p.rate + 0.5*sample
+		p.since, p.bytes = now, 0
+	}
+}
+
+// idle forgets the window when nothing is open, so that waiting is not taken for slowness.
+func (p *pace) idle(open int) {
+	if open > 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.since = time.Time{}
+}
+
+func (p *pace) slow() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.rate > 0 && p.rate < zstdBelow
+}

@@ -1,0 +1,202 @@
+package swarm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/transport"
+	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/dunlin-project/dunlin/internal/fault"
+)
+
+// dialler makes connections, and takes those that come in, up to the point where they are links.
+type dialler struct {
+	n     *Node
+	up    *upgrades
+	slots chan struct{} // one for each handshake of a connection that came in
+}
+
+// dial tries the targets one after the other, the newest first, and lives as long as the link that comes of it.
+func (d *dialler) dial(ctx context.Context, o *dialOrder) {
+	for i := len(o.targets) - 1; i >= 0; i-- {
+		l, err := d.reach(ctx, o.id, o.targets[i])
+		if err == nil {
+			d.n.live(ctx, l)
+			return
+		}
+		d.n.metrics.failed("dial", err)
+		d.n.log.LogAttrs(ctx, slog.LevelDebug, "dial failed", slog.String("peer", o.id.String()),
+			slog.String("addr", o.targets[i]), slog.String("err", quote(err)))
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	d.n.post(evDialled{o.id})
+}
+
+func (d *dialler) reach(ctx context.Context, id peer.ID, target string) (*link, error) {
+	nd := net.Dialer{Timeout: dialTimeout, KeepAlive: -1}
+	c, err := nd.DialContext(ctx, "tcp", target)
+	if err != nil {
+		return nil, err
+	}
+	tcp := c.(*net.TCPConn)
+	tune(tcp)
+	conn, err := d.up.upgrade(ctx, tcp, id)
+	if err != nil {
+		return nil, err
+	}
+	m, err := d.n.auth.dialer(ctx, conn)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return newLink(d.n, conn, tcp, true, m), nil
+}
+
+// accept takes connections until the listener is closed. Each has a slot until it has authenticated; when there is none
+// left the next waits in the kernel.
+func (d *dialler) accept(ctx context.Context, l *net.TCPListener) {
+	for {
+		select {
+		case d.slots <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		c, err := l.AcceptTCP()
+		if err != nil {
+			<-d.slots
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			d.n.log.LogAttrs(ctx, slog.LevelWarn, "accept failed", slog.String("err", quote(err)))
+			pause(ctx, 50*time.Millisecond) // out of descriptors, most likely
+			continue
+		}
+		d.n.wg.Go(func() { d.welcome(ctx, c) })
+	}
+}
+
+// welcome brings one connection that came in to a link, and lives as long as that.
+func (d *dialler) welcome(ctx context.Context, c *net.TCPConn) {
+	conn, m, err := d.admit(ctx, c)
+	<-d.slots
+	if err != nil {
+		d.n.metrics.failed("accept", err)
+		d.n.log.LogAttrs(ctx, slog.LevelDebug, "connection refused", slog.String("addr", c.RemoteAddr().String()),
+			slog.String("err", quote(err)))
+		return
+	}
+	d.n.live(ctx, newLink(d.n, conn, c, false, m))
+}
+
+func (d *dialler) admit(ctx context.Context, c *net.TCPConn) (transport.CapableConn, member, error) {
+	tune(c)
+	conn, err := d.up.upgrade(ctx, c, "")
+	if err != nil {
+		return nil, member{}, err
+	}
+	d.n.court(1)
+	defer d.n.court(-1)
+	m, err := d.n.auth.listener(ctx, conn)
+	if err != nil {
+		conn.Close()
+		return nil, member{}, err
+	}
+	if d.n.full() {
+		conn.Close()
+		return nil, member{}, errors.New("as many peers as the limit allows")
+	}
+	return conn, m, nil
+}
+
+// full reports whether there are as many links as the limit allows.
+func (n *Node) full() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.links) >= n.cfg.Limits.Links
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// static is a peer from the configuration.
+type static struct {
+	id     peer.ID
+	target string
+}
+
+func parseStatics(addrs []string) ([]static, error) {
+	var out []static
+	for _, a := range addrs {
+		s, err := parseStatic(a)
+		if err != nil {
+			return nil, fault.WithHint(fault.New(fault.Usage, "static peer %q: %w", a, err),
+				"write it as /ip4/192.0.2.1/tcp/%d/p2p/ID, as the other device prints it", DefaultPort)
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+func parseStatic(s string) (static, error) {
+	m, err := ma.NewMultiaddr(s)
+	if err != nil {
+		return static{}, err
+	}
+	info, err := peer.AddrInfoFromP2pAddr(m)
+	if err != nil {
+		return static{}, err
+	}
+	if len(info.Addrs) != 1 {
+		return static{}, errors.New("there is no address before the id")
+	}
+	host, port, err := hostPort(info.Addrs[0])
+	return static{info.ID, net.JoinHostPort(host, port)}, err
+}
+
+// hostPort takes /ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT and nothing else.
+func hostPort(m ma.Multiaddr) (host, port string, err error) {
+	if len(m) != 2 || m[1].Protocol().Code != ma.P_TCP {
+		return "", "", errors.New("not of the form /ip4/ADDRESS/tcp/PORT")
+	}
+	switch m[0].Protocol().Code {
+	case ma.P_IP4, ma.P_IP6, ma.P_DNS, ma.P_DNS4, ma.P_DNS6:
+	default:
+		return "", "", errors.New("not of the form /ip4/ADDRESS/tcp/PORT")
+	}
+	if p, err := strconv.ParseUint(m[1].Value(), 10, 16); err != nil || p == 0 {
+		return "", "", fmt.Errorf("port %q", m[1].Value())
+	}
+	return m[0].Value(), m[1].Value(), nil
+}
+
+// Addrs returns where this device can be reached, as multiaddrs with its id. Listeners on all addresses are listed with
+// those that the device has now.
+func (n *Node) Addrs() []string {
+	var out []string
+	for _, l := range n.listen {
+		a := l.Addr().(*net.TCPAddr)
+		for _, ip := range hostAddrs(a.IP) {
+			family := "ip6"
+			if ip.Is4() {
+				family = "ip4"
+			}
+			out = append(out, fmt.Sprintf("/%s/%s/tcp/%d/p2p/%s", family, ip, a.Port, n.self))
+		}
+	}
+	return out
+}

@@ -1,0 +1,123 @@
+package swarm
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+)
+
+// event is something that happened to the table of peers. apply does no I/O.
+type event interface {
+	apply(t *table, now time.Time)
+}
+
+type (
+	// evFound: discovery, or the configuration, says that a peer may be at target.
+	evFound struct {
+		id     peer.ID
+		target string
+		static bool
+	}
+	// evDialled: an attempt ended without a link.
+	evDialled struct{ id peer.ID }
+	// evLinked: a connection has authenticated; stays takes the verdict and is buffered.
+	evLinked struct {
+		link  *link
+		stays chan bool
+	}
+	// evUnlinked: a link has ended.
+	evUnlinked struct{ link *link }
+	// evBan: a peer has proved that it lies.
+	evBan struct{ id peer.ID }
+)
+
+func (e evFound) apply(t *table, now time.Time)    { t.found(now, e.id, e.target, e.static) }
+func (e evDialled) apply(t *table, now time.Time)  { t.dialled(now, e.id) }
+func (e evLinked) apply(t *table, now time.Time)   { e.stays <- t.linked(now, e.link) }
+func (e evUnlinked) apply(t *table, now time.Time) { t.unlinked(now, e.link) }
+func (e evBan) apply(t *table, _ time.Time)        { t.banned(e.id) }
+
+// loop owns the table of peers until ctx ends.
+func (n *Node) loop(ctx context.Context, d *dialler) {
+	t := newTable(n.self, n.bans)
+	for _, s := range n.statics {
+		t.found(time.Now(), s.id, s.target, true)
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	courting := 0
+	for {
+		select {
+		case e := <-n.events:
+			e.apply(t, time.Now())
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+		timer.Reset(time.Until(t.tick(time.Now())))
+		for _, a := range t.take() {
+			n.do(ctx, d, a)
+		}
+		if c := t.courting(); c != courting {
+			n.court(int64(c - courting))
+			courting = c
+		}
+	}
+}
+
+// do carries out what the table wants. It does not block.
+func (n *Node) do(ctx context.Context, d *dialler, a action) {
+	if a.closing != nil {
+		a.closing.close()
+	}
+	if a.dial != nil {
+		n.wg.Go(func() { d.dial(ctx, a.dial) })
+	}
+}
+
+// live runs an authenticated connection from the table's verdict to its end. It reports whether the link stayed.
+func (n *Node) live(ctx context.Context, l *link) bool {
+	stays := make(chan bool, 1)
+	n.post(evLinked{l, stays})
+	select {
+	case ok := <-stays:
+		if !ok {
+			l.conn.Close()
+			return false
+		}
+	case <-n.ended:
+		l.conn.Close()
+		return false
+	}
+	n.enter(l)
+	n.log.LogAttrs(ctx, slog.LevelDebug, "peer linked", slog.String("peer", string(l.id)), slog.Bool("dialled", l.dialled),
+		slog.Duration("rtt", l.rtt))
+	err := l.run(ctx)
+	n.leave(l)
+	n.post(evUnlinked{l})
+	n.log.LogAttrs(ctx, slog.LevelDebug, "peer unlinked", slog.String("peer", string(l.id)), slog.String("err", quote(err)))
+	return true
+}
+
+func (n *Node) enter(l *link) {
+	n.mu.Lock()
+	n.links[l] = struct{}{}
+	rooms := make([]*Room, 0, len(n.rooms))
+	for r := range n.rooms {
+		rooms = append(rooms, r)
+	}
+	n.metrics.peers.Set(float64(len(n.links)))
+	n.mu.Unlock()
+	for _, r := range rooms {
+		l.share(r)
+	}
+}
+
+func (n *Node) leave(l *link) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.links, l)
+	n.metrics.peers.Set(float64(len(n.links)))
+}

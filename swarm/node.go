@@ -1,0 +1,246 @@
+package swarm
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/dunlin-project/dunlin/fetch"
+	"github.com/dunlin-project/dunlin/internal/fault"
+	"github.com/dunlin-project/dunlin/piecehash"
+)
+
+// Node is one device in the swarm. New makes it, Run gives it life.
+type Node struct {
+	cfg     Config
+	log     *slog.Logger
+	key     crypto.PrivKey
+	self    peer.ID
+	auth    authenticator
+	statics []static
+	listen  []*net.TCPListener // open from New to the end of Run
+	events  chan event         // to loop
+	uploads *uploads
+	metrics *metrics
+	bans    *bans
+
+	wg       sync.WaitGroup // of goroutines that Run waits for
+	running  atomic.Bool
+	courting atomic.Int64 // peers that may become members any moment; written by loop and by handshakes
+	ended    chan struct{}
+
+	mu    sync.Mutex // guards the rest; a link's mutex may be taken while it is held
+	over  bool       // Run has ended
+	rooms map[*Room]struct{}
+	links map[*link]struct{} // those that stay
+}
+
+// New checks the configuration and binds the listeners, so that Addrs is known and an address in use is an error here.
+// It starts nothing. Call Run, or Close.
+func New(cfg Config) (*Node, error) {
+	cfg.setDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	if cfg.Key == nil {
+		_, k, err := ed25519.GenerateKey(rand.Reader)
+		if err != nil {
+			return nil, fmt.Errorf("make key: %w", err)
+		}
+		cfg.Key = k
+	}
+	key, id, err := identity(cfg.Key)
+	if err != nil {
+		return nil, fault.Wrap(fault.Usage, err)
+	}
+	statics, err := parseStatics(cfg.Peers)
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{
+		cfg: cfg, log: cfg.Log, key: key, self: id, statics: statics,
+		auth:   authenticator{self: id, role: cfg.Role, keys: []groupKey{openKey(cfg.Group)}},
+		events: make(chan event, 64), ended: make(chan struct{}),
+		rooms: make(map[*Room]struct{}), links: make(map[*link]struct{}), bans: newBans(),
+	}
+	n.metrics = newMetrics()
+	n.uploads = newUploads(cfg.UploadRate, cfg.Limits.Loaded)
+	if n.listen, err = bind(cfg.Listen); err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+// bind opens the listeners, all or none.
+func bind(addrs []netip.AddrPort) ([]*net.TCPListener, error) {
+	var out []*net.TCPListener
+	for _, a := range addrs {
+		l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(a))
+		if err != nil {
+			for _, l := range out {
+				l.Close()
+			}
+			return nil, fault.WithHint(fault.New(fault.Unavailable, "listen on %v: %w", a, err),
+				"another program may have the port: choose another address, or none to fetch without sharing")
+		}
+		out = append(out, l)
+	}
+	return out, nil
+}
+
+// ID returns the device's name in the swarm.
+func (n *Node) ID() fetch.PeerID { return fetch.PeerID(n.self.String()) }
+
+// Served returns the payload bytes sent to peers, before compression.
+func (n *Node) Served() int64 { return n.metrics.served.Load() }
+
+// Close releases the listeners of a node that was never run. After Run it does nothing.
+func (n *Node) Close() error {
+	var errs []error
+	for _, l := range n.listen {
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Run lives until ctx ends; its error is ctx's then. When it returns all its goroutines have ended, every connection is
+// closed, and so is the channel of every room. It is called once.
+func (n *Node) Run(ctx context.Context) error {
+	if n.running.Swap(true) {
+		panic("swarm: Run is called twice")
+	}
+	defer n.Close()
+	up, err := newUpgrades(n.key, n.cfg.Limits, n.allowed)
+	if err != nil {
+		return err
+	}
+	defer up.close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	d := &dialler{n, up, make(chan struct{}, n.cfg.Limits.Handshakes)}
+	for _, l := range n.listen {
+		n.wg.Go(func() { d.accept(ctx, l) })
+	}
+	n.wg.Go(func() { n.uploads.run(ctx) })
+	if n.cfg.Discover {
+		n.wg.Go(func() { n.discover(ctx) })
+	}
+	n.loop(ctx, d)
+	n.finish()
+	return ctx.Err()
+}
+
+// finish closes the rooms and waits for everybody.
+func (n *Node) finish() {
+	close(n.ended)
+	n.mu.Lock()
+	n.over = true
+	rooms := make([]*Room, 0, len(n.rooms))
+	for r := range n.rooms {
+		rooms = append(rooms, r)
+	}
+	n.mu.Unlock()
+	for _, l := range n.listen {
+		l.Close()
+	}
+	for _, r := range rooms {
+		r.shut()
+	}
+	n.wg.Wait()
+}
+
+// Join shares content: it is offered to every peer, and what they have and say is heard (Room.Hear). The same content
+// can be joined once at a time.
+func (n *Node) Join(h Holding) (*Room, error) {
+	r := newRoom(n, h)
+	n.mu.Lock()
+	for other := range n.rooms {
+		if other.m.Root() == r.m.Root() {
+			n.mu.Unlock()
+			return nil, fmt.Errorf("join content %v: it is joined already", r.m.Root())
+		}
+	}
+	r.closed = n.over
+	n.rooms[r] = struct{}{}
+	links := n.linksLocked()
+	n.mu.Unlock()
+	for _, l := range links {
+		l.share(r)
+	}
+	return r, nil
+}
+
+// forget takes the room away from every link.
+func (n *Node) forget(r *Room) {
+	n.mu.Lock()
+	delete(n.rooms, r)
+	links := n.linksLocked()
+	n.mu.Unlock()
+	for _, l := range links {
+		l.unshare(r)
+	}
+}
+
+func (n *Node) linksLocked() []*link {
+	links := make([]*link, 0, len(n.links))
+	for l := range n.links {
+		links = append(links, l)
+	}
+	return links
+}
+
+func (n *Node) roomsNow() []*Room {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	rooms := make([]*Room, 0, len(n.rooms))
+	for r := range n.rooms {
+		rooms = append(rooms, r)
+	}
+	return rooms
+}
+
+// courted reports whether somebody may become a member any moment.
+func (n *Node) courted() bool { return n.courting.Load() > 0 }
+
+// court changes the number of peers that may become members any moment.
+func (n *Node) court(delta int64) {
+	if was := n.courting.Add(delta) - delta; delta > 0 || was > 0 {
+		for _, r := range n.roomsNow() {
+			r.courted(was+delta > 0)
+		}
+	}
+}
+
+// allowed reports whether a peer may connect at all. It is asked by the gater in the middle of a handshake.
+func (n *Node) allowed(id peer.ID) bool { return id != n.self && !n.bans.has(time.Now(), id) }
+
+// ban shuts out a peer that sent what is provably wrong.
+func (n *Node) ban(l *link, m *piecehash.Mismatch) {
+	n.metrics.bans.Inc()
+	n.log.LogAttrs(context.Background(), slog.LevelWarn, "peer banned: it sent a piece that is not what it must be",
+		slog.String("peer", string(l.id)), slog.Int("piece", m.Piece), slog.Duration("for", banTime))
+	n.bans.add(time.Now(), l.peer)
+	n.post(evBan{l.peer})
+	l.close()
+}
+
+// post gives an event to loop, unless Run has ended or not begun.
+func (n *Node) post(e event) {
+	select {
+	case n.events <- e:
+	case <-n.ended:
+	}
+}

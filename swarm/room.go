@@ -1,0 +1,301 @@
+package swarm
+
+import (
+	"sync"
+
+	"github.com/dunlin-project/dunlin/fetch"
+	"github.com/dunlin-project/dunlin/piecehash"
+	"github.com/dunlin-project/dunlin/swarm/wire"
+)
+
+// Holding is content that is there, wholly or in part, to be served. store.Partial and store.File are. Its methods are
+// safe for concurrent use.
+type Holding interface {
+	Manifest() *piecehash.Manifest
+	Bitmap() piecehash.Bitmap // owned by the caller
+	// ReadPiece returns piece i, in buf if that is large enough. Only checked pieces are returned.
+	ReadPiece(i int, buf []byte) ([]byte, error)
+}
+
+// maxClaims bounds the claims that are remembered of one member: the grid has at most 512 spans of 16 MiB for all but
+// the largest files, and a member fetches few at a time.
+const maxClaims = 512
+
+// Room is one content, shared with the members of the site. It implements fetch.Site. Make it with Node.Join. A room
+// that nobody hears just seeds.
+type Room struct {
+	node    *Node
+	holding Holding
+	m       *piecehash.Manifest
+	refs    []swarmRef // the current key's first
+
+	mu      sync.Mutex // guards the rest; nothing else is locked while it is held
+	have    piecehash.Bitmap
+	log     []logged           // what was said to be had since Join, for links that are behind
+	claims  map[int]*ownClaim  // by first piece
+	claimNo uint64             // of the newest change of a claim
+	links   map[*link]struct{} // that share the content: to be woken
+	waiting map[*link]struct{} // that have not answered our interest yet
+	members map[fetch.PeerID]*memberState
+	box     *mailbox // nil while nobody hears
+	closed  bool
+
+	squeeze squeeze // whether pieces shrink
+}
+
+// logged is one piece that was said to be had. Runs are made when the log is read.
+type logged int32
+
+// ownClaim is what we said last about a span.
+type ownClaim struct {
+	no       uint64
+	say      fetch.SayClaim
+	released bool
+}
+
+// memberState is what a member has said.
+type memberState struct {
+	link   *link
+	have   piecehash.Bitmap
+	claims map[int]fetch.SayClaim
+}
+
+func newRoom(n *Node, h Holding) *Room {
+	r := &Room{
+		node: n, holding: h, m: h.Manifest(), have: h.Bitmap(),
+		claims: make(map[int]*ownClaim), links: make(map[*link]struct{}), waiting: make(map[*link]struct{}),
+		members: make(map[fetch.PeerID]*memberState),
+	}
+	for i := range n.auth.keys {
+		r.refs = append(r.refs, n.auth.keys[i].swarm(r.m.Root()))
+	}
+	return r
+}
+
+// Say implements fetch.Site.
+func (r *Room) Say(s fetch.Saying) {
+	r.mu.Lock()
+	r.say(s)
+	links := make([]*link, 0, len(r.links))
+	for l := range r.links {
+		links = append(links, l)
+	}
+	r.mu.Unlock()
+	for _, l := range links {
+		l.mark(r)
+	}
+}
+
+func (r *Room) say(s fetch.Saying) {
+	switch s := s.(type) {
+	case fetch.SayHave:
+		r.sayHave(s)
+	case fetch.SayClaim:
+		if r.valid(s.First, s.Count) {
+			r.claimNo++
+			r.claims[s.First] = &ownClaim{no: r.claimNo, say: s}
+		}
+	case fetch.SayRelease:
+		if c := r.claims[s.First]; c != nil {
+			r.claimNo++
+			c.no, c.released = r.claimNo, true
+		}
+	}
+}
+
+func (r *Room) valid(first, count int) bool {
+	return first >= 0 && count > 0 && first < r.m.Pieces() && count <= r.m.Pieces()-first
+}
+
+func (r *Room) sayHave(s fetch.SayHave) {
+	if !r.valid(s.First, s.Count) {
+		return
+	}
+	for i := s.First; i < s.First+s.Count; i++ {
+		if !r.have.Set(i) {
+			continue
+		}
+		r.log = append(r.log, logged(i))
+	}
+	for first, c := range r.claims {
+		if missing := r.have.NextMissing(first); missing < 0 || missing >= first+c.say.Count {
+			delete(r.claims, first)
+		}
+	}
+}
+
+// Hear implements fetch.Site.
+func (r *Room) Hear() <-chan fetch.Heard {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.box != nil {
+		panic("swarm: Hear is called twice")
+	}
+	r.box = newMailbox()
+	if r.closed {
+		close(r.box.out)
+		return r.box.out
+	}
+	if len(r.members) == 0 && r.node.courted() {
+		r.box.put(fetch.Noticed{})
+	}
+	for id, m := range r.members {
+		r.box.replay(id, m, r)
+	}
+	r.node.wg.Go(func() { r.box.deliver(&r.mu, r) })
+	return r.box.out
+}
+
+// Close leaves: members are told, nothing is served any more, and the channel of Hear is closed.
+func (r *Room) Close() error {
+	r.node.forget(r)
+	r.shut()
+	return nil
+}
+
+// shut ends what Hear began. It is also the end of every room when the node's Run ends.
+func (r *Room) shut() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return
+	}
+	r.closed = true
+	if r.box != nil {
+		close(r.box.quit)
+	}
+}
+
+// joined is the member as fetch sees it.
+func (r *Room) joined(id fetch.PeerID, m *memberState) fetch.Joined {
+	return fetch.Joined{
+		ID: id, Role: m.link.role, Have: m.have.Clone(), RTT: m.link.rtt,
+		Peer: &source{room: r, link: m.link},
+	}
+}
+
+// enter: the link's peer has said all it has.
+func (r *Room) enter(l *link, have piecehash.Bitmap) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return
+	}
+	delete(r.waiting, l)
+	m := &memberState{link: l, have: have, claims: make(map[int]fetch.SayClaim)}
+	r.members[l.id] = m
+	if r.box != nil {
+		r.box.put(r.joined(l.id, m))
+	}
+}
+
+// admit adds a link that the content is offered on. It reports false when the room is closed.
+func (r *Room) admit(l *link) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return false
+	}
+	r.links[l], r.waiting[l] = struct{}{}, struct{}{}
+	return true
+}
+
+// drop: the link is gone.
+func (r *Room) drop(l *link) {
+	r.mu.Lock()
+	delete(r.links, l)
+	r.mu.Unlock()
+	r.leave(l)
+}
+
+// answered: the peer does not share the content now.
+func (r *Room) answered(l *link) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.waiting, l)
+}
+
+// leave: the link is gone, or its peer does not share the content any more.
+func (r *Room) leave(l *link) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.waiting, l)
+	if m := r.members[l.id]; m != nil && m.link == l {
+		delete(r.members, l.id)
+		if r.box != nil {
+			r.box.put(fetch.Left{ID: l.id})
+		}
+	}
+}
+
+// hears applies what a member has said. What lies outside the content is the peer's fault.
+func (r *Room) hears(l *link, runs []wire.Run, s fetch.Saying) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.members[l.id]
+	if m == nil || m.link != l {
+		return true
+	}
+	switch s := s.(type) {
+	case nil:
+		return r.hearHaves(l.id, m, runs)
+	case fetch.SayClaim:
+		if !r.valid(s.First, s.Count) {
+			return false
+		}
+		if _, ok := m.claims[s.First]; !ok && len(m.claims) >= maxClaims {
+			return true
+		}
+		m.claims[s.First] = s
+	case fetch.SayRelease:
+		if !r.valid(s.First, s.Count) {
+			return false
+		}
+		delete(m.claims, s.First)
+	}
+	r.tell(fetch.Said{ID: l.id, What: s})
+	return true
+}
+
+func (r *Room) hearHaves(id fetch.PeerID, m *memberState, runs []wire.Run) bool {
+	for _, run := range runs {
+		if !r.valid(run.First, run.Count) {
+			return false
+		}
+		fresh := false
+		for i := run.First; i < run.First+run.Count; i++ {
+			fresh = m.have.Set(i) || fresh
+		}
+		if fresh {
+			r.tell(fetch.Said{ID: id, What: fetch.SayHave(run)})
+		}
+	}
+	for first, c := range m.claims {
+		if missing := m.have.NextMissing(first); missing < 0 || missing >= first+c.Count {
+			delete(m.claims, first)
+		}
+	}
+	return true
+}
+
+func (r *Room) tell(h fetch.Heard) {
+	if r.box != nil && !r.closed {
+		r.box.put(h)
+	}
+}
+
+// courted: somebody may become a member any moment, or (false) nobody may any more.
+func (r *Room) courted(yes bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if yes && len(r.members) == 0 {
+		r.tell(fetch.Noticed{})
+	}
+}
+
+// has reports whether the piece may be served.
+func (r *Room) has(i int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.closed && r.have.Has(i)
+}

@@ -1,0 +1,259 @@
+package swarm
+
+import (
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+)
+
+// Times of the table of peers.
+const (
+	firstRetry    = 250 * time.Millisecond // after a first failed dial; doubles
+	lastRetry     = 30 * time.Second       // at most between two dials
+	settled       = 5 * time.Second        // a link that lasted so long was no accident of a simultaneous start
+	forgetAfter   = 10 * time.Minute       // a discovered peer that nobody announces and nothing links
+	maxCandidates = 1024                   // discovered peers that are remembered
+	maxTargets    = 8                      // addresses of one peer
+)
+
+// table is who there is, and what to do about them. It is owned by Node.loop and does no I/O and asks no clock: events
+// go in with the time, actions come out.
+//
+// The rule of dialling (docs/protocol.md, "Connections"): the lower peer id dials at once, the higher only when there is
+// no connection yieldDelay later; of two connections the one that the lower id dialled stays.
+type table struct {
+	self  peer.ID
+	peers map[peer.ID]*known
+	bans  *bans
+	out   []action
+}
+
+// known is one peer: where it may be, and how things stand with it.
+type known struct {
+	id       peer.ID
+	static   bool
+	targets  []string  // host:port, newest last
+	seen     time.Time // when it was last announced or linked
+	link     *link     // the one that stays; nil without
+	linked   time.Time // since when
+	dialing  bool
+	due      time.Time // of the next dial; zero while there is a link or a dial, or nowhere to dial
+	failures int
+}
+
+// action is what the table wants done: a dial, or the end of a link.
+type action struct {
+	dial    *dialOrder
+	closing *link
+}
+
+// dialOrder asks for one attempt to reach a peer at any of its targets.
+type dialOrder struct {
+	id      peer.ID
+	targets []string
+}
+
+func newTable(self peer.ID, b *bans) *table {
+	return &table{self: self, peers: make(map[peer.ID]*known), bans: b}
+}
+
+// take returns the actions since the last call.
+func (t *table) take() []action {
+	out := t.out
+	t.out = nil
+	return out
+}
+
+// found: the peer may be at the target. It returns whether the peer is new.
+func (t *table) found(now time.Time, id peer.ID, target string, static bool) bool {
+	if id == t.self || t.bans.has(now, id) {
+		return false
+	}
+	k := t.peers[id]
+	fresh := k == nil
+	if fresh {
+		if !static && t.candidates() >= maxCandidates {
+			return false
+		}
+		k = &known{id: id}
+		t.peers[id] = k
+	}
+	k.static = k.static || static
+	k.seen = now
+	k.addTarget(target)
+	if k.link == nil && !k.dialing && k.due.IsZero() {
+		k.due = now.Add(t.patience(id))
+	}
+	return fresh
+}
+
+func (t *table) candidates() int {
+	n := 0
+	for _, k := range t.peers {
+		if !k.static && k.link == nil {
+			n++
+		}
+	}
+	return n
+}
+
+// addTarget puts the newest target last and forgets the oldest when there are too many.
+func (k *known) addTarget(target string) {
+	for _, old := range k.targets {
+		if old == target {
+			return
+		}
+	}
+	if len(k.targets) == maxTargets {
+		k.targets = k.targets[1:]
+	}
+	k.targets = append(k.targets, target)
+}
+
+// patience is how long we leave the first dial to the other side.
+func (t *table) patience(id peer.ID) time.Duration {
+	if t.self < id {
+		return 0
+	}
+	return yieldDelay
+}
+
+// dialled: an attempt has ended without a link. (One that made a link is reported by linked.)
+func (t *table) dialled(now time.Time, id peer.ID) {
+	k := t.peers[id]
+	if k == nil {
+		return
+	}
+	k.dialing = false
+	if k.link == nil {
+		k.failures++
+		k.due = now.Add(backoff(k.failures))
+	}
+}
+
+func backoff(failures int) time.Duration {
+	d := firstRetry
+	for i := 1; i < failures && d < lastRetry; i++ {
+		d *= 2
+	}
+	return min(d, lastRetry)
+}
+
+// linked: a connection has authenticated. It returns whether it stays; the link that it replaces is closed.
+func (t *table) linked(now time.Time, l *link) bool {
+	id := l.peer
+	if t.bans.has(now, id) {
+		return false
+	}
+	k := t.peers[id]
+	if k == nil {
+		k = &known{id: id}
+		t.peers[id] = k
+	}
+	if l.dialled {
+		k.dialing = false
+	}
+	if k.link != nil {
+		if !t.replaces(now, k, l) {
+			return false
+		}
+		t.out = append(t.out, action{closing: k.link})
+	}
+	k.link, k.linked, k.seen = l, now, now
+	k.due = time.Time{}
+	return true
+}
+
+// replaces reports whether a new link should take the place of the one there is. Both ends must come to the same
+// answer: in a simultaneous start the lower id's dial stays; at any other time somebody who dials again has lost the
+// old connection, even if we have not noticed yet.
+func (t *table) replaces(now time.Time, k *known, l *link) bool {
+	oldPreferred, newPreferred := t.preferred(k.link), t.preferred(l)
+	if oldPreferred && !newPreferred {
+		return now.Sub(k.linked) > settled
+	}
+	return true
+}
+
+// preferred reports whether the lower id dialled.
+func (t *table) preferred(l *link) bool { return l.dialled == (t.self < l.peer) }
+
+// unlinked: a link has ended.
+func (t *table) unlinked(now time.Time, l *link) {
+	k := t.peers[l.peer]
+	if k == nil || k.link != l {
+		return
+	}
+	k.link = nil
+	if now.Sub(k.linked) > settled {
+		k.failures = 0
+	}
+	k.seen = now
+	if len(k.targets) == 0 {
+		delete(t.peers, l.peer) // it came to us; we have nowhere to look for it
+		return
+	}
+	if !k.dialing {
+		// At once after a link that had held, and not both sides in the same instant.
+		k.due = now.Add(t.patience(k.id))
+		if k.failures > 0 {
+			k.due = now.Add(backoff(k.failures))
+		}
+		k.failures++
+	}
+}
+
+// banned: the peer has proved that it lies. Its link ends; a static peer is tried again when the ban is over.
+func (t *table) banned(id peer.ID) {
+	k := t.peers[id]
+	if k == nil {
+		return
+	}
+	if k.link != nil {
+		t.out = append(t.out, action{closing: k.link})
+		k.link = nil
+	}
+	k.due, k.failures = time.Time{}, 0
+	if !k.static {
+		delete(t.peers, id)
+	}
+}
+
+// tick orders the dials that are due, forgets who is long gone, and returns when to come again.
+func (t *table) tick(now time.Time) time.Time {
+	next := now.Add(time.Minute)
+	for id, k := range t.peers {
+		if !k.static && k.link == nil && !k.dialing && now.Sub(k.seen) > forgetAfter {
+			delete(t.peers, id)
+			continue
+		}
+		if k.link != nil || k.dialing || t.bans.has(now, id) {
+			continue
+		}
+		if k.due.After(now) {
+			next = earlier(next, k.due)
+			continue
+		}
+		k.due, k.dialing = time.Time{}, true
+		t.out = append(t.out, action{dial: &dialOrder{id, append([]string(nil), k.targets...)}})
+	}
+	return next
+}
+
+// courting counts the peers that may become members any moment: found and not yet tried in vain.
+func (t *table) courting() int {
+	n := 0
+	for _, k := range t.peers {
+		if k.link == nil && k.failures == 0 && (k.dialing || !k.due.IsZero()) {
+			n++
+		}
+	}
+	return n
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
