@@ -36,13 +36,17 @@ func (d *Core) hearClaim(now time.Duration, m *member, s SayClaim) {
 	if !d.sound(s) {
 		return
 	}
-	for _, c := range m.claims {
-		if c.first == s.First && c.end == s.First+s.Count {
+	for _, c := range slices.Clone(m.claims) {
+		switch {
+		case c.first != s.First:
+		case c.end == s.First+s.Count:
 			c.rate = float64(s.Rate)
 			if s.Done > c.done {
 				c.done, c.moved = min(s.Done, c.bytes), now
 			}
 			return
+		default: // said again with another end: it takes the place of the former
+			d.endClaim(m, c, false)
 		}
 	}
 	// A device whose leases keep dying does not get to block the site again.
@@ -111,11 +115,21 @@ func (d *Core) yield(m *member, c *claim) {
 		}
 		s := d.grid.of(max(st.next, c.first))
 		if spanRank(m.key, s) < spanRank(d.key, s) {
-			rest := st.end - st.next
-			d.say(SayRelease{First: st.next, Count: rest})
-			st.end = st.next
+			d.shorten(st)
 		}
 	}
+}
+
+// shorten takes the part of a claim back that is not under way.
+func (d *Core) shorten(st *stream) {
+	cl := st.claim
+	st.end = st.next
+	if st.next == cl.first {
+		d.say(SayRelease{First: cl.first, Count: cl.end - cl.first})
+		return
+	}
+	cl.end = st.next
+	d.say(SayClaim{First: cl.first, Count: cl.end - cl.first, Done: cl.done})
 }
 
 // siteStreams counts the origin streams of the whole site that this device knows of.

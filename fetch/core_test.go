@@ -187,8 +187,8 @@ func TestRule3OfTwoClaimsOneYields(t *testing.T) {
 		}
 		d.said(ms, other, fetch.SayClaim{First: about.First, Count: about.Count})
 		for _, tell := range take[fetch.Tell](d.at(ms)) {
-			if r, ok := tell.What.(fetch.SayRelease); ok {
-				return r.First > about.First // what is under way still comes
+			if c, ok := tell.What.(fetch.SayClaim); ok && c.Count < about.Count {
+				return c.First == about.First && c.Count > 0 // what is under way still comes
 			}
 		}
 		return false
