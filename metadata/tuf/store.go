@@ -1,6 +1,8 @@
 package tuf
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -72,11 +74,14 @@ type state struct {
 
 const stateFile = "state"
 
-// loadState reads the state. A damaged one is as good as none: the files beside it are verified anyway.
+// loadState reads the state: one line of JSON, and one with its checksum. No signature covers it, and a flipped bit in it
+// could put the floor a hundred years ahead, so one that is not whole is as good as none: the files beside it still are
+// verified.
 func loadState(s Store) state {
-	var st state
 	b := s.Load(stateFile, maxState)
-	if len(b) > maxState || json.Unmarshal(b, &st) != nil || st.Root < 0 {
+	line, sum, _ := bytes.Cut(b, []byte("\n"))
+	var st state
+	if checksum(line) != string(sum) || json.Unmarshal(line, &st) != nil {
 		return state{}
 	}
 	return st
@@ -87,7 +92,9 @@ func (st state) save(s Store) error {
 	if err != nil {
 		return fmt.Errorf("save metadata: %w", err)
 	}
-	return s.Save(stateFile, b)
+	return s.Save(stateFile, fmt.Appendf(b, "\n%s", checksum(b)))
 }
+
+func checksum(b []byte) string { return fmt.Sprintf("%x\n", sha256.Sum256(b)) }
 
 func rootFile(version int64) string { return strconv.FormatInt(version, 10) + ".root.json" }

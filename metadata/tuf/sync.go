@@ -2,7 +2,6 @@ package tuf
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"time"
 
@@ -26,15 +25,19 @@ func Sync(ctx context.Context, cfg Config, sources []Source, now time.Time, cycl
 		if err == nil {
 			return u, nil
 		}
-		if ctx.Err() != nil {
-			return nil, errors.Join(fault.Wrap(fault.Unavailable, ctx.Err()), err)
-		}
-		if i == 0 || fault.Worst(fault.Of(worst), fault.Of(err)) == fault.Of(err) && fault.Of(err) != fault.Of(worst) {
+		if i == 0 || outranks(err, worst) {
 			worst = err
 		}
-		if i+1 < len(sources) && u.cfg.Log != nil {
+		if ctx.Err() != nil {
+			break
+		}
+		if i+1 < len(sources) {
 			u.cfg.Log.Warn("a source of metadata failed, asking the next", slog.String("source", source.String()), slog.Any("err", err))
 		}
 	}
 	return nil, worst
+}
+
+func outranks(a, b error) bool {
+	return fault.Of(a) != fault.Of(b) && fault.Worst(fault.Of(a), fault.Of(b)) == fault.Of(a)
 }
