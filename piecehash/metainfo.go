@@ -276,24 +276,33 @@ func (m *Metainfo) Origins() []string {
 	return out
 }
 
-// Encode writes the metainfo file: v2 only, and the same bytes for the same value. What it writes ParseMetainfo reads;
-// what that would refuse is an error here.
+// Check refuses what Encode would refuse of the name and the URLs, before there is a manifest.
+func (m *Metainfo) Check() error {
+	if err := CheckName(m.Name); err != nil {
+		return err
+	}
+	if len(m.URLs) > MaxURLs {
+		return fmt.Errorf("%d URLs, at most %d are taken", len(m.URLs), MaxURLs)
+	}
+	for _, u := range m.URLs {
+		if usable, err := checkURL(u); err != nil {
+			return err
+		} else if !usable {
+			return fmt.Errorf("URL %q is neither http nor https", u)
+		}
+	}
+	return nil
+}
+
+// Encode writes the metainfo file: v2 only, and the same bytes for the same value. What it writes ParseMetainfo reads.
 func (m *Metainfo) Encode() ([]byte, error) {
 	if m.Manifest == nil {
 		return nil, errors.New("encode metainfo: there is no manifest")
 	}
-	b, err := bencode.Encode(m.dict())
-	if err != nil {
+	if err := m.Check(); err != nil {
 		return nil, fmt.Errorf("encode metainfo: %w", err)
 	}
-	back, err := parseMetainfo(b)
-	if err != nil {
-		return nil, fmt.Errorf("encode metainfo: %w", err)
-	}
-	if len(back.URLs) != len(m.URLs) {
-		return nil, errors.New("encode metainfo: a URL is neither http nor https")
-	}
-	return b, nil
+	return bencode.Encode(m.dict())
 }
 
 func (m *Metainfo) dict() map[string]any {
