@@ -248,6 +248,9 @@ func FuzzParseMetainfo(f *testing.F) {
 	maps.Copy(dig(top, "info"), map[string]any{"pieces": strings.Repeat("h", 60), "length": 40 << 10})
 	top["url-list"], top[keySHA256] = []any{"http://a/", "ftp://b"}, strings.Repeat("s", 32)
 	f.Add(encode(f, top))
+	for _, name := range []string{"v2.torrent", "hybrid.torrent", "v1.torrent"} {
+		f.Add(testdata(f, name))
+	}
 	f.Add([]byte("d4:infod9:file treede12:meta versioni2e4:name1:xee"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := ParseMetainfo(b)
