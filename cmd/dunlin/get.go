@@ -1,0 +1,130 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/dunlin-project/dunlin/internal/fault"
+	"github.com/dunlin-project/dunlin/swarm"
+)
+
+// defaultListen takes peers' connections on every address of the machine.
+const defaultListen = "0.0.0.0:7680"
+
+func getCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "get",
+		Usage:     "fetch one file from the origins of its metainfo file and from devices near by",
+		ArgsUsage: "FILE.torrent|URL",
+		Description: "FILE.torrent is a BitTorrent v2 or hybrid metainfo file about one file, as \"dunlin hash\" writes it; URL is where one lies.\n" +
+			"The file appears under its own name when it is whole and checked. What is there of an earlier run is kept; a file that is\n" +
+			"there already is checked, and with --seed served.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: ".", Usage: "`FOLDER` for the file"},
+			&cli.StringFlag{Name: "listen", Value: defaultListen, Usage: "`IP:PORT` for other devices; on a loopback address nobody is looked for"},
+			&cli.StringSliceFlag{Name: "peer", Usage: "`MULTIADDR` of a device to ask, with its id; may be repeated"},
+			&cli.DurationFlag{Name: "seed", Usage: "go on serving for this `DURATION` (90s, 12h) after the file is there"},
+			&cli.StringFlag{Name: "limit", Usage: "most that is fetched, origin and peers together, in bytes a second: 500k, 1M, 10MiB (k, M, G are powers of 1024; kB, MB, GB of 1000)"},
+			&cli.StringFlag{Name: "group", Value: swarm.DefaultGroup, Usage: "`NAME` of the group to share with"},
+			&cli.BoolFlag{Name: "json", Usage: "print events, one object a line"},
+		},
+		Action: func(c *cli.Context) error {
+			opt, err := getOptionsOf(c)
+			if err != nil {
+				return fault.WithHint(err, "dunlin get --help")
+			}
+			view := newGetView(c.App.Writer, os.Stderr, c.Bool("json"))
+			return runGet(c.Context, opt, view, quiet(newLogger(c), c.Bool("verbose")))
+		},
+	}
+}
+
+// getOptions is what the command line says.
+type getOptions struct {
+	source string // of the metainfo: a file or a URL
+	dir    string
+	listen netip.AddrPort
+	peers  []string
+	seed   time.Duration
+	limit  int64 // bytes per second; 0 is none
+	group  string
+}
+
+func getOptionsOf(c *cli.Context) (opt getOptions, err error) {
+	opt = getOptions{
+		source: c.Args().First(),
+		dir:    c.String("output"),
+		peers:  c.StringSlice("peer"),
+		seed:   c.Duration("seed"),
+		group:  c.String("group"),
+	}
+	if c.NArg() != 1 {
+		return opt, fault.New(fault.Usage, "get: want one metainfo file or URL, got %d arguments", c.NArg())
+	}
+	if opt.listen, err = netip.ParseAddrPort(c.String("listen")); err != nil {
+		return opt, fault.New(fault.Usage, "get: --listen: %w", err)
+	}
+	if opt.seed < 0 {
+		return opt, fault.New(fault.Usage, "get: --seed: %v is negative", opt.seed)
+	}
+	if opt.group == "" {
+		return opt, fault.New(fault.Usage, "get: --group: the name is empty")
+	}
+	if c.IsSet("limit") {
+		if opt.limit, err = parseSize(c.String("limit")); err != nil {
+			return opt, fault.New(fault.Usage, "get: --limit: %w", err)
+		}
+	}
+	return opt, nil
+}
+
+// parseSize reads a number of bytes from 1 on: digits and one of k M G, KiB MiB GiB (powers of 1024), kB MB GB (powers of
+// 1000), or B. There are no fractions and no spaces.
+func parseSize(s string) (int64, error) {
+	digits := 0
+	for digits < len(s) && s[digits] >= '0' && s[digits] <= '9' {
+		digits++
+	}
+	unit, ok := sizeUnit(s[digits:])
+	if !ok || digits == 0 {
+		return 0, fmt.Errorf("%q is no size such as 500000, 500k, 1M, 10MiB or 10MB", s)
+	}
+	n := int64(0)
+	for _, d := range []byte(s[:digits]) {
+		if n = n*10 + int64(d-'0'); n > maxSize/unit {
+			return 0, fmt.Errorf("%q is more than %d bytes", s, int64(maxSize))
+		}
+	}
+	if n == 0 {
+		return 0, errors.New("0 would let nothing through; leave it out for no limit")
+	}
+	return n * unit, nil
+}
+
+// maxSize bounds a size on the command line, in bytes: 1 TiB.
+const maxSize = 1 << 40
+
+func sizeUnit(s string) (bytes int64, ok bool) {
+	switch s {
+	case "", "B":
+		return 1, true
+	case "k", "K", "KiB":
+		return 1 << 10, true
+	case "M", "MiB":
+		return 1 << 20, true
+	case "G", "GiB":
+		return 1 << 30, true
+	case "kB":
+		return 1e3, true
+	case "MB":
+		return 1e6, true
+	case "GB":
+		return 1e9, true
+	}
+	return 0, false
+}

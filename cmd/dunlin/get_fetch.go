@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+
+	"github.com/dunlin-project/dunlin/fetch"
+	"github.com/dunlin-project/dunlin/httpfallback"
+	"github.com/dunlin-project/dunlin/internal/fault"
+	"github.com/dunlin-project/dunlin/store"
+)
+
+// download fetches the file. It stays shared when it is whole.
+func (g *getter) download(ctx context.Context) (_ shared, stats fetch.Stats, err error) {
+	origin, err := g.origin()
+	if err != nil {
+		return shared{}, stats, err
+	}
+	part, err := store.BeginAt(ctx, g.path, g.meta.Manifest, store.Options{WholeHash: true, Log: g.log})
+	if err != nil {
+		return shared{}, stats, err
+	}
+	for range mendRounds {
+		room, err := g.node.Join(part)
+		if err != nil {
+			return shared{}, stats, errors.Join(err, part.Close())
+		}
+		one, err := fetch.File(ctx, part, g.options(room, origin))
+		stats = add(stats, one)
+		var f *store.File
+		if err == nil {
+			f, err = part.Seal(ctx)
+		}
+		if err == nil {
+			return g.finish(f, part, room, stats)
+		}
+		room.Close()
+		if !errors.Is(err, store.ErrDropped) {
+			return shared{}, stats, errors.Join(err, part.Close())
+		}
+		g.log.Warn("what an earlier run left is damaged: it is fetched again", "file", g.path, "err", err)
+	}
+	part.Close()
+	return shared{}, stats, fault.WithHint(fault.New(fault.Unavailable, "%s: what was written does not stay as it was", g.path),
+		"check the disk")
+}
+
+type roomCloser interface {
+	fetch.Site
+	Close() error
+}
+
+// finish checks the whole-file hash. A file that contradicts its metainfo does not stay.
+func (g *getter) finish(f *store.File, part *store.Partial, room roomCloser, stats fetch.Stats) (shared, fetch.Stats, error) {
+	closeAll := func() { room.Close(); f.Close(); part.Close() }
+	sum, err := g.checkSum(f)
+	if err != nil {
+		closeAll()
+		return shared{}, stats, errors.Join(err, os.Remove(g.path))
+	}
+	return shared{sum, closeAll}, stats, nil
+}
+
+func (g *getter) options(site fetch.Site, origin *httpfallback.Origin) fetch.Options {
+	opt := fetch.Options{
+		Self: g.node.ID(), Site: site, Limit: fetch.NewLimit(g.opt.limit),
+		Progress: g.view.progress, Log: g.log,
+	}
+	if origin != nil { // a nil *Origin in the interface would not be nil
+		opt.Origin = origin
+	}
+	return opt
+}
+
+// origin returns the origins of the metainfo, nil when it has none.
+func (g *getter) origin() (*httpfallback.Origin, error) {
+	urls := g.meta.Origins()
+	if len(urls) == 0 {
+		g.log.Warn("the metainfo names no origin: only peers can deliver the file")
+		return nil, nil
+	}
+	return httpfallback.NewOrigin(httpfallback.OriginConfig{Gate: g.gate, Content: g.meta.Manifest.Content, URLs: urls, Log: g.log})
+}
+
+// add sums the bytes of two rounds; the rest is that of the later one.
+func add(a, b fetch.Stats) fetch.Stats {
+	b.From.Origin += a.From.Origin
+	b.From.Cache += a.From.Cache
+	b.From.Peers += a.From.Peers
+	b.Waste += a.Waste
+	return b
+}

@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/dunlin-project/dunlin/fetch"
+	"github.com/dunlin-project/dunlin/httpfallback"
+	"github.com/dunlin-project/dunlin/internal/fault"
+	"github.com/dunlin-project/dunlin/piecehash"
+	"github.com/dunlin-project/dunlin/store"
+	"github.com/dunlin-project/dunlin/swarm"
+)
+
+// mendRounds is how often what an earlier run left may turn out damaged when the file is finished.
+const mendRounds = 3
+
+// getter is one run of the command.
+type getter struct {
+	opt   getOptions
+	view  getView
+	log   *slog.Logger
+	gate  *httpfallback.Gate
+	node  *swarm.Node
+	meta  *piecehash.Metainfo
+	path  string // of the file
+	start time.Time
+}
+
+// runGet fetches the file, or checks the one that is there, and serves it as long as the user wants.
+func runGet(ctx context.Context, opt getOptions, view getView, log *slog.Logger) error {
+	g := &getter{opt: opt, view: view, log: log, start: time.Now(), gate: httpfallback.NewGate(httpfallback.GateConfig{Log: log})}
+	defer view.close()
+	defer g.gate.Close()
+	if err := g.prepare(ctx); err != nil {
+		return err
+	}
+	ctx, stop := g.live(ctx)
+	defer stop()
+	if err := view.listening(g.node.Addrs()); err != nil {
+		return err
+	}
+	file, stats, err := g.obtain(ctx)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
+			return interrupted(cause)
+		}
+		return err
+	}
+	defer file.close()
+	if err := view.done(g.report(file.sum, stats)); err != nil || opt.seed == 0 {
+		return err
+	}
+	return g.seed(ctx, stop)
+}
+
+// prepare reads the metainfo, makes the folder and opens the listener: whatever can be wrong with them is said first.
+func (g *getter) prepare(ctx context.Context) (err error) {
+	if g.meta, err = loadMetainfo(ctx, g.gate, g.opt.source); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(g.opt.dir, 0o755); err != nil {
+		return fault.New(fault.Usage, "make folder for the file: %w", err)
+	}
+	g.path = filepath.Join(g.opt.dir, g.meta.Name)
+	g.node, err = swarm.New(swarm.Config{
+		Listen: []netip.AddrPort{g.opt.listen},
+		Peers:  g.opt.peers,
+		// Loopback has no multicast, and nobody else could reach us there.
+		Discover: !g.opt.listen.Addr().IsLoopback(),
+		Group:    g.opt.group,
+		Log:      g.log,
+	})
+	return err
+}
+
+// live runs the node until stop is called, which waits for its end. If the node ends by itself, so does the context.
+func (g *getter) live(ctx context.Context) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	nodeCtx, end := context.WithCancel(context.WithoutCancel(ctx)) // it serves until we have drawn our conclusions
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := g.node.Run(nodeCtx); nodeCtx.Err() == nil {
+			cancel(err)
+		}
+	}()
+	return ctx, func() {
+		end()
+		<-done
+		cancel(nil)
+	}
+}
+
+// loadMetainfo reads the metainfo file at a path or URL.
+func loadMetainfo(ctx context.Context, gate *httpfallback.Gate, source string) (*piecehash.Metainfo, error) {
+	read, bad := readMetainfo, fault.Usage
+	if strings.HasPrefix(source, "http://") || strings.HasPrefix(source, "https://") {
+		bad = fault.Unavailable // what a server sends is not the user's fault
+		read = func(source string) ([]byte, error) { return gate.Get(ctx, source, piecehash.MaxMetainfoSize) }
+	}
+	b, err := read(source)
+	if err != nil {
+		return nil, err
+	}
+	m, err := piecehash.ParseMetainfo(b)
+	var unsupported *piecehash.Unsupported
+	var lie *piecehash.Mismatch
+	switch {
+	case errors.As(err, &unsupported):
+		err = fault.WithHint(fault.New(fault.Refused, "read %s: %w", source, err),
+			"dunlin takes BitTorrent v2 and hybrid files about a single file: make one with \"dunlin hash\"")
+	case errors.As(err, &lie):
+		err = fault.New(fault.Untrusted, "read %s: %w", source, err)
+	case err != nil:
+		err = fault.WithHint(fault.New(bad, "read %s: %w", source, err), "is it a .torrent file?")
+	}
+	return m, err
+}
+
+func readMetainfo(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fault.New(fault.Usage, "read metainfo: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, piecehash.MaxMetainfoSize+1))
+	if err == nil && len(b) > piecehash.MaxMetainfoSize {
+		err = fmt.Errorf("%s is larger than %d bytes", path, piecehash.MaxMetainfoSize)
+	}
+	if err != nil {
+		return nil, fault.New(fault.Usage, "read metainfo: %w", err)
+	}
+	return b, nil
+}
+
+// shared is the file, whole, while it is offered to others.
+type shared struct {
+	sum   piecehash.Hash
+	close func()
+}
+
+// obtain returns the file that is there already, or fetches it.
+func (g *getter) obtain(ctx context.Context) (shared, fetch.Stats, error) {
+	f, err := store.OpenAt(ctx, g.path, g.meta.Manifest, g.view.checked)
+	var other *piecehash.Mismatch
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return g.download(ctx)
+	case errors.As(err, &other):
+		return shared{}, fetch.Stats{}, fault.WithHint(fault.New(fault.Refused, "%s is there and is another file, or a damaged one: %w", g.path, err),
+			"move it away, or choose another folder with -o")
+	case err != nil:
+		return shared{}, fetch.Stats{}, err
+	}
+	sum, err := g.checkSum(f)
+	if err != nil {
+		f.Close()
+		return shared{}, fetch.Stats{}, err
+	}
+	room, err := g.node.Join(f)
+	if err != nil {
+		f.Close()
+		return shared{}, fetch.Stats{}, err
+	}
+	return shared{sum, func() { room.Close(); f.Close() }}, fetch.Stats{}, nil
+}
+
+// checkSum compares the whole-file hash with what the metainfo says, if it says anything.
+func (g *getter) checkSum(f *store.File) (piecehash.Hash, error) {
+	sum, ok := f.SHA256()
+	if !ok {
+		return sum, fmt.Errorf("hash of %s is not known", g.path)
+	}
+	if want := g.meta.SHA256; want != nil && *want != sum {
+		return sum, fault.WithHint(
+			fault.New(fault.Untrusted, "%s: the metainfo contradicts itself: its tree leads to SHA-256 %v, and it says %v", g.path, sum, *want),
+			"ask the publisher for a new metainfo file")
+	}
+	return sum, nil
+}
+
+// report is what the done event says.
+func (g *getter) report(sum piecehash.Hash, stats fetch.Stats) getDone {
+	return getDone{
+		Event: "done", File: g.path, Bytes: g.meta.Manifest.Length(), Seconds: time.Since(g.start).Seconds(),
+		SHA256: sum, Root: g.meta.Manifest.Root(), From: stats.From, Waste: stats.Waste, Served: g.node.Served(),
+	}
+}
+
+// seed serves until the time is up or the user ends it.
+func (g *getter) seed(ctx context.Context, stop func()) error {
+	timer := time.NewTimer(g.opt.seed)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+			return cause // the node ended by itself
+		}
+	}
+	stop()
+	return g.view.ended(g.node.Served())
+}
+
+func interrupted(cause error) error {
+	if !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return fault.WithHint(fault.New(fault.Unavailable, "interrupted"), "the same command goes on where it stopped")
+}
