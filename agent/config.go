@@ -210,15 +210,16 @@ func (c Config) checkSharing() error {
 	return err
 }
 
-// ListenAddrs returns the addresses of Listen; an entry without an address means every address, IPv4 and IPv6.
+// StateFolder returns StateDir or its default.
+func (c Config) StateFolder() string { return c.withDefaults().StateDir }
+
+// ListenAddrs returns the addresses of Listen or their default. One without an address means every address: the IPv6
+// wildcard, which takes IPv4 too.
 func (c Config) ListenAddrs() ([]netip.AddrPort, error) {
 	var out []netip.AddrPort
-	for _, s := range c.Listen {
+	for _, s := range c.withDefaults().Listen {
 		if port, ok := strings.CutPrefix(s, ":"); ok {
 			s = "[::]:" + port
-			if v4, err := netip.ParseAddrPort("0.0.0.0:" + port); err == nil {
-				out = append(out, v4)
-			}
 		}
 		a, err := netip.ParseAddrPort(s)
 		if err != nil {
