@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"runtime/debug"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/dunlin-project/dunlin/agent"
+	"github.com/dunlin-project/dunlin/fetch"
+	"github.com/dunlin-project/dunlin/swarm"
+)
+
+// openSwarm returns how the agent becomes a member of a group: with its own key, and with metrics in the registry for as
+// long as it is one.
+func openSwarm(cfg agent.Config, registry prometheus.Registerer, log *slog.Logger) func(group string) (agent.Swarm, error) {
+	return func(group string) (agent.Swarm, error) {
+		key, err := agent.DeviceKey(cfg.StateFolder())
+		if err != nil {
+			return nil, err
+		}
+		listen, err := cfg.ListenAddrs()
+		if err != nil {
+			return nil, err
+		}
+		node, err := swarm.New(swarm.Config{
+			Key: key, Listen: listen, Peers: cfg.Peers, Discover: cfg.Discovery != agent.SwitchOff,
+			Group: group, Role: fetch.Device, UploadRate: int64(cfg.Limits.Upload), Log: log,
+		})
+		if err != nil {
+			return nil, err
+		}
+		return agentSwarm{node, registry, log}, nil
+	}
+}
+
+// agentSwarm is a swarm.Node as package agent knows it.
+type agentSwarm struct {
+	*swarm.Node
+	registry prometheus.Registerer
+	log      *slog.Logger
+}
+
+// Run implements agent.Swarm.
+func (s agentSwarm) Run(ctx context.Context) error {
+	for _, m := range s.Metrics() {
+		if err := s.registry.Register(m); err == nil {
+			defer s.registry.Unregister(m)
+		}
+	}
+	s.log.InfoContext(ctx, "listening to other devices", slog.Any("addrs", s.Addrs()))
+	return s.Node.Run(ctx)
+}
+
+// Join implements agent.Swarm.
+func (s agentSwarm) Join(h agent.Holding) (agent.Room, error) {
+	room, err := s.Node.Join(h)
+	if err != nil {
+		return nil, err
+	}
+	return agentRoom{room, s.ID()}, nil
+}
+
+type agentRoom struct {
+	*swarm.Room
+	self fetch.PeerID
+}
+
+// Self implements agent.Room.
+func (r agentRoom) Self() fetch.PeerID { return r.self }
+
+// buildVersion is that of the module, or the commit it was built from.
+func buildVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			return s.Value[:12]
+		}
+	}
+	return "devel"
+}
