@@ -20,7 +20,8 @@ func main() { os.Exit(run(os.Args)) }
 func run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return report(os.Stderr, newApp().RunContext(ctx, args))
+	app := newApp()
+	return report(os.Stderr, app.RunContext(ctx, flagsFirst(app, args)))
 }
 
 func newApp() *cli.App {
@@ -40,5 +41,10 @@ func newApp() *cli.App {
 }
 
 func commands() []*cli.Command {
-	return []*cli.Command{}
+	return []*cli.Command{
+		agentCommand(),
+		statusCommand(),
+		depotCommand(),
+		joinCommand(),
+	}
 }
