@@ -145,10 +145,14 @@ func irregular(path string) error {
 	return fault.WithHint(fault.New(fault.Refused, "open %s: it is no regular file", path), "move it away")
 }
 
+// readAll reads a small file, of at most limit bytes.
 func readAll(f *os.File, limit int64) ([]byte, error) {
-	b, err := io.ReadAll(io.NewSectionReader(f, 0, limit+1))
-	if err == nil && int64(len(b)) > limit {
-		err = fmt.Errorf("read %s: more than %d bytes", f.Name(), limit)
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
 	}
-	return b, err
+	if info.Size() > limit {
+		return nil, fmt.Errorf("read %s: more than %d bytes", f.Name(), limit)
+	}
+	return io.ReadAll(io.NewSectionReader(f, 0, info.Size()))
 }

@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"sort"
@@ -31,12 +31,8 @@ func newSample(t testing.TB, pieces int) sample {
 
 func sampleOf(t testing.TB, seed string, size, pieceLength int) sample {
 	t.Helper()
-	var b bytes.Buffer
-	for i := 0; b.Len() < size; i++ {
-		h := sha256.Sum256(binary.BigEndian.AppendUint64([]byte(seed), uint64(i)))
-		b.Write(h[:])
-	}
-	data := b.Bytes()[:size]
+	data := make([]byte, size)
+	_, _ = rand.NewChaCha8(sha256.Sum256([]byte(seed))).Read(data)
 	m, _, err := piecehash.Sum(context.Background(), bytes.NewReader(data), int64(pieceLength))
 	if err != nil {
 		t.Fatal(err)

@@ -163,5 +163,5 @@ func (p *Partial) closeLocked(end func() error) error {
 	return errors.Join(err, p.data.Load().Close())
 }
 
-// Content is what the file is to become.
+// content is what the file is to become.
 func (p *Partial) content() piecehash.Content { return p.manifest.Content }
