@@ -23,9 +23,6 @@ const (
 	maxReplies = 2048 // control messages that wait to be written
 )
 
-// errDuplicate ends a connection that is not the one that stays.
-var errDuplicate = errors.New("there is another connection to the peer")
-
 // link is one authenticated connection: the one to its peer, once the table has said so. run lives as long as it does.
 //
 // Its goroutines: run itself waits; accept takes the peer's streams; readSite and writeSite carry the control stream;
@@ -40,6 +37,7 @@ type link struct {
 	dialled bool // by us
 	role    fetch.Role
 	rtt     time.Duration
+	since   time.Time
 
 	wake  chan struct{} // cap 1: writeSite has something to say
 	asker asker
@@ -74,7 +72,7 @@ type seat struct {
 func newLink(n *Node, c transport.CapableConn, tcp *net.TCPConn, dialled bool, m member) *link {
 	l := &link{
 		node: n, conn: c, tcp: tcp, peer: c.RemotePeer(), id: fetch.PeerID(c.RemotePeer().String()),
-		dialled: dialled, role: m.role, rtt: m.rtt,
+		dialled: dialled, role: m.role, rtt: m.rtt, since: time.Now(),
 		wake:  make(chan struct{}, 1),
 		seats: make(map[*Room]*seat), theirs: make(map[uint32]*seat), dirty: make(map[*Room]struct{}),
 	}

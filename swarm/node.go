@@ -86,7 +86,11 @@ func New(cfg Config) (*Node, error) {
 func bind(addrs []netip.AddrPort) ([]*net.TCPListener, error) {
 	var out []*net.TCPListener
 	for _, a := range addrs {
-		l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(a))
+		network := "tcp" // [::] takes IPv4 too
+		if a.Addr().Is4() {
+			network = "tcp4"
+		}
+		l, err := net.ListenTCP(network, net.TCPAddrFromAddrPort(a))
 		if err != nil {
 			for _, l := range out {
 				l.Close()
