@@ -165,7 +165,7 @@ func (a *Approval) check() error {
 		CheckID(id),
 		CheckVersion(version),
 		demand(slices.Contains([]Action{ActionInstall, ActionRemove, ActionHold}, a.Action), "check action: %.40q is none of install, remove, hold", a.Action),
-		demand(a.Record != piecehash.Hash{}, "check record: the digest of the approved record is missing"),
+		demand(a.Record != piecehash.Hash{} || a.Action == ActionHold, "check record: the digest of the approved record is missing"),
 		checkTime("not_before", a.NotBefore, false),
 		checkTime("deadline", a.Deadline, false),
 		demand(a.ShareBP >= 0 && a.ShareBP <= FullShare, "check share_bp: %d is not from 0 to %d", a.ShareBP, FullShare),

@@ -1,19 +1,23 @@
 package metadata
 
 import (
+	"maps"
+	"slices"
 	"time"
 
+	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/piecehash"
 )
 
 // View is what both repositories, verified, say at one time. Only Open makes one. It does not change and may be shared.
 type View struct {
-	now      time.Time
-	behind   time.Duration
-	expires  time.Time
-	fleet    *Fleet
-	catalogs []*Catalogue
-	rings    map[string]*ringView
+	now        time.Time
+	behind     time.Duration
+	expires    time.Time
+	fleet      *Fleet
+	catalogues []*Catalogue
+	byName     map[string]*Catalogue
+	rings      map[string]*ringView
 }
 
 // ringView is what the approvals of one ring come to.
@@ -37,8 +41,30 @@ func (v *View) Expires() time.Time { return v.expires }
 // Fleet returns what holds for every device.
 func (v *View) Fleet() *Fleet { return v.fleet }
 
-// Catalogues returns the catalogues of the trusted publishers, in the order of their names.
-func (v *View) Catalogues() []*Catalogue { return v.catalogs }
+// Catalogues returns the catalogues of the trusted publishers, in the order of their names. One that cannot be used is
+// among them; its Err says why.
+func (v *View) Catalogues() []*Catalogue { return v.catalogues }
+
+// Catalogue returns the catalogue of a trusted publisher.
+func (v *View) Catalogue(publisher string) (*Catalogue, bool) {
+	c, ok := v.byName[publisher]
+	return c, ok
+}
+
+// Err returns the worst error of a catalogue, or nil: what is to be reported although the rest can be acted on.
+func (v *View) Err() error {
+	var worst error
+	for _, c := range v.catalogues {
+		if c.err != nil && (worst == nil || fault.Worst(fault.Of(worst), fault.Of(c.err)) != fault.Of(worst)) {
+			worst = c.err
+		}
+	}
+	return worst
+}
+
+// Rings returns the rings that the organisation has, as far as they are in the bundle, in order. A device whose ring is
+// not among them was told a name that does not exist (any more).
+func (v *View) Rings() []string { return slices.Sorted(maps.Keys(v.rings)) }
 
 // Offers returns what a ring may install: what the publisher's catalogue and the organisation's approval agree on.
 // Neither order nor applicability are decided yet; see Select.
@@ -109,38 +135,3 @@ type Refusal struct {
 	Version string
 	Err     error // its kind says whether it is policy (refused), an attack (untrusted), or a lack (unavailable)
 }
-
-// Catalogue is one publisher's verified catalogue.
-type Catalogue struct {
-	publisher string
-	targets   []*Target
-	byPath    map[string]*Target
-	refused   map[string]error
-	files     Files
-	expires   time.Time
-	stale     error
-}
-
-// Publisher returns the publisher's name.
-func (c *Catalogue) Publisher() string { return c.publisher }
-
-// Targets returns all updates that this reader understands, in the order of their paths.
-func (c *Catalogue) Targets() []*Target { return c.targets }
-
-// Target returns the update at a path.
-func (c *Catalogue) Target(path string) (*Target, bool) {
-	t, ok := c.byPath[path]
-	return t, ok
-}
-
-// Refused returns why a target that the catalogue signs is not among Targets, by path.
-func (c *Catalogue) Refused() map[string]error { return c.refused }
-
-// Files returns the raw files, to be kept and served byte for byte.
-func (c *Catalogue) Files() Files { return c.files }
-
-// Expires returns when the catalogue runs out.
-func (c *Catalogue) Expires() time.Time { return c.expires }
-
-// Stale returns why nothing may be installed from the catalogue although it verified, because it has run out; or nil.
-func (c *Catalogue) Stale() error { return c.stale }

@@ -36,10 +36,10 @@ func (e *RollbackError) Error() string {
 
 func untrusted(format string, args ...any) error { return fault.New(fault.Untrusted, format, args...) }
 
-// recognisable reports whether bytes that do not verify are, or were, metadata, and so have been tampered with or damaged
+// Recognisable reports whether bytes that do not verify are, or were, metadata, and so have been tampered with or damaged
 // on the way; or whether they never were, as the page of a captive portal or an empty file. The line is drawn at two of
 // the words that every metadata file holds: one flipped bit can spoil one of them at most.
-func recognisable(b []byte) bool {
+func Recognisable(b []byte) bool {
 	seen := 0
 	for _, word := range []string{`"signatures"`, `"signed"`, `"keyid"`, `"_type"`, `"spec_version"`} {
 		if bytes.Contains(b, []byte(word)) {
@@ -51,7 +51,7 @@ func recognisable(b []byte) bool {
 
 // judge gives the error of a file that nothing signed names by its hash (a root, the timestamp) its kind.
 func judge(b []byte, err error) error {
-	if err == nil || recognisable(b) {
+	if err == nil || Recognisable(b) {
 		return fault.Wrap(fault.Untrusted, err)
 	}
 	return fault.WithHint(

@@ -98,3 +98,6 @@ func (st state) save(s Store) error {
 func checksum(b []byte) string { return fmt.Sprintf("%x\n", sha256.Sum256(b)) }
 
 func rootFile(version int64) string { return strconv.FormatInt(version, 10) + ".root.json" }
+
+// Floor returns the latest time that the verified metadata in a store has proved, or the zero time.
+func Floor(s Store) time.Time { return loadState(s).Floor }

@@ -131,26 +131,36 @@ func TestSignedButMalformed(t *testing.T) {
 		"null role":                  func(r *tuftest.Repo) { r.Root.Signed.Roles["targets"] = nil; r.PublishRoot() },
 		"null key":                   func(r *tuftest.Repo) { r.Root.Signed.Keys[key(r)] = nil; r.PublishRoot() },
 		"key of two bytes":           func(r *tuftest.Repo) { r.Root.Signed.Keys[key(r)].Value.PublicKey = "00ff"; r.PublishRoot() },
-		"key of 31 bytes":            func(r *tuftest.Repo) { r.Root.Signed.Keys[key(r)].Value.PublicKey = strings.Repeat("00", 31); r.PublishRoot() },
-		"empty key":                  func(r *tuftest.Repo) { r.Root.Signed.Keys[key(r)].Value.PublicKey = ""; r.PublishRoot() },
-		"threshold 0":                func(r *tuftest.Repo) { r.Root.Signed.Roles["targets"].Threshold = 0; r.PublishRoot() },
-		"threshold -1":               func(r *tuftest.Repo) { r.Root.Signed.Roles["targets"].Threshold = -1; r.PublishRoot() },
-		"threshold beyond keys":      func(r *tuftest.Repo) { r.Root.Signed.Roles["targets"].Threshold = 2; r.PublishRoot() },
-		"key listed twice":           func(r *tuftest.Repo) { o := r.Root.Signed.Roles["targets"]; o.KeyIDs = append(o.KeyIDs, o.KeyIDs[0]); r.PublishRoot() },
-		"unknown key id":             func(r *tuftest.Repo) { r.Root.Signed.Roles["targets"].KeyIDs[0] = "abc"; r.PublishRoot() },
-		"role missing":               func(r *tuftest.Repo) { delete(r.Root.Signed.Roles, "targets"); r.PublishRoot() },
-		"no consistent snapshots":    func(r *tuftest.Repo) { r.Root.Signed.ConsistentSnapshot = false; r.PublishRoot() },
-		"spec_version 2.0":           func(r *tuftest.Repo) { r.Roles["targets"].Signed.SpecVersion = "2.0"; r.Publish("targets") },
-		"version 0":                  func(r *tuftest.Repo) { r.Roles["targets"].Signed.Version = -1; r.Publish("targets") },
-		"version negative":           func(r *tuftest.Repo) { r.Roles["targets"].Signed.Version = -7; r.Publish("targets") },
-		"version beyond 2^53":        func(r *tuftest.Repo) { r.Roles["targets"].Signed.Version = 1 << 60; r.Publish("targets") },
-		"another type":               func(r *tuftest.Repo) { r.Roles["targets"].Signed.Type = "snapshot"; r.Publish("targets") },
-		"length negative":            func(r *tuftest.Repo) { r.AddTarget("targets", "a", -3, [32]byte{}, nil); r.Publish("targets") },
-		"md5":                        func(r *tuftest.Repo) { hash(r, metadata.Hashes{"md5": make([]byte, 16)}) },
-		"sha256 and md5":             func(r *tuftest.Repo) { hash(r, metadata.Hashes{"sha256": make([]byte, 32), "md5": make([]byte, 16)}) },
-		"short sha256":               func(r *tuftest.Repo) { hash(r, metadata.Hashes{"sha256": make([]byte, 31)}) },
-		"expires with a fraction":    func(r *tuftest.Repo) { r.Roles["targets"].Signed.Expires = start().Add(time.Hour + 1); r.Publish("targets") },
-		"custom is a list":           func(r *tuftest.Repo) { r.AddTarget("targets", "a", 1, [32]byte{}, []byte(`[1]`)); r.Publish("targets") },
+		"key of 31 bytes": func(r *tuftest.Repo) {
+			r.Root.Signed.Keys[key(r)].Value.PublicKey = strings.Repeat("00", 31)
+			r.PublishRoot()
+		},
+		"empty key":             func(r *tuftest.Repo) { r.Root.Signed.Keys[key(r)].Value.PublicKey = ""; r.PublishRoot() },
+		"threshold 0":           func(r *tuftest.Repo) { r.Root.Signed.Roles["targets"].Threshold = 0; r.PublishRoot() },
+		"threshold -1":          func(r *tuftest.Repo) { r.Root.Signed.Roles["targets"].Threshold = -1; r.PublishRoot() },
+		"threshold beyond keys": func(r *tuftest.Repo) { r.Root.Signed.Roles["targets"].Threshold = 2; r.PublishRoot() },
+		"key listed twice": func(r *tuftest.Repo) {
+			o := r.Root.Signed.Roles["targets"]
+			o.KeyIDs = append(o.KeyIDs, o.KeyIDs[0])
+			r.PublishRoot()
+		},
+		"unknown key id":          func(r *tuftest.Repo) { r.Root.Signed.Roles["targets"].KeyIDs[0] = "abc"; r.PublishRoot() },
+		"role missing":            func(r *tuftest.Repo) { delete(r.Root.Signed.Roles, "targets"); r.PublishRoot() },
+		"no consistent snapshots": func(r *tuftest.Repo) { r.Root.Signed.ConsistentSnapshot = false; r.PublishRoot() },
+		"spec_version 2.0":        func(r *tuftest.Repo) { r.Roles["targets"].Signed.SpecVersion = "2.0"; r.Publish("targets") },
+		"version 0":               func(r *tuftest.Repo) { r.Roles["targets"].Signed.Version = -1; r.Publish("targets") },
+		"version negative":        func(r *tuftest.Repo) { r.Roles["targets"].Signed.Version = -7; r.Publish("targets") },
+		"version beyond 2^53":     func(r *tuftest.Repo) { r.Roles["targets"].Signed.Version = 1 << 60; r.Publish("targets") },
+		"another type":            func(r *tuftest.Repo) { r.Roles["targets"].Signed.Type = "snapshot"; r.Publish("targets") },
+		"length negative":         func(r *tuftest.Repo) { r.AddTarget("targets", "a", -3, [32]byte{}, nil); r.Publish("targets") },
+		"md5":                     func(r *tuftest.Repo) { hash(r, metadata.Hashes{"md5": make([]byte, 16)}) },
+		"sha256 and md5":          func(r *tuftest.Repo) { hash(r, metadata.Hashes{"sha256": make([]byte, 32), "md5": make([]byte, 16)}) },
+		"short sha256":            func(r *tuftest.Repo) { hash(r, metadata.Hashes{"sha256": make([]byte, 31)}) },
+		"expires with a fraction": func(r *tuftest.Repo) {
+			r.Roles["targets"].Signed.Expires = start().Add(time.Hour + 1)
+			r.Publish("targets")
+		},
+		"custom is a list": func(r *tuftest.Repo) { r.AddTarget("targets", "a", 1, [32]byte{}, []byte(`[1]`)); r.Publish("targets") },
 		"delegated twice": func(r *tuftest.Repo) {
 			r.Delegate("targets", "ring-a", "a/*")
 			r.Delegate("targets", "ring-a", "b/*")
