@@ -24,6 +24,7 @@ import (
 
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/metadata/repository"
+	tufclient "github.com/dunlin-project/dunlin/metadata/tuf"
 )
 
 // bench is a repository in a temporary folder with its keys at hand.
@@ -147,7 +148,77 @@ func (b *bench) client(t *testing.T) *trustedmetadata.TrustedMetadata {
 	if err != nil {
 		t.Fatalf("a client refuses: %v", err)
 	}
+	b.device(t, v.Roots()[0], len(c.Targets))
 	return c
+}
+
+// device follows the same folder with the updater that our devices have, which is stricter.
+func (b *bench) device(t *testing.T, root []byte, roles int) {
+	t.Helper()
+	store, err := tufclient.OpenDir(filepath.Join(t.TempDir(), "store"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time from its store
+		u, err := tufclient.New(tufclient.Config{Anchor: root, Source: tufclient.Folder(filepath.Dir(b.config.Public)), Store: store}, b.now)
+		if err != nil {
+			t.Fatalf("a device refuses the root: %v", err)
+		}
+		if err := errors.Join(u.Refresh(t.Context()), u.LoadRoles(t.Context(), nil)); err != nil {
+			t.Fatalf("a device refuses: %v", err)
+		}
+		if got := len(u.Roles()); got != roles {
+			t.Errorf("a device sees %d roles, want %d", got, roles)
+		}
+	}
+}
+
+// A device that follows along sees every step as an advance: no version goes back, nothing vanishes.
+func TestADeviceFollowsAlong(t *testing.T) {
+	t.Parallel()
+	pilot, broad := newKey(t), newKey(t)
+	ring := func(name string, k crypto.Signer) func(*repository.Edit) error {
+		return func(e *repository.Edit) error {
+			return e.Delegate(repository.Delegation{Name: "ring-" + name, Keys: repository.One(k.Public()), Paths: []string{name + "/*/*/*"}})
+		}
+	}
+	b := newBench(t, ring("pilot", pilot), pilot)
+	v, err := b.View()
+	if err != nil {
+		t.Fatal(err)
+	}
+	anchor := v.Roots()[0]
+	store, err := tufclient.OpenDir(filepath.Join(t.TempDir(), "store"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	nextRoot, nextOnline := newKey(t), newKey(t)
+	steps := []func(*repository.Edit) error{
+		set("targets", "publisher/acme", "fleet"),
+		set("ring-pilot", "pilot/acme/editor/1.0"),
+		ring("broad", broad),
+		func(e *repository.Edit) error { e.Undelegate("ring-pilot"); return nil },
+		func(e *repository.Edit) error { return e.SetKeys("root", repository.One(nextRoot.Public())) },
+		ring("pilot", broad),
+		func(e *repository.Edit) error {
+			return errors.Join(e.SetKeys("snapshot", repository.One(nextOnline.Public())), e.SetKeys("timestamp", repository.One(nextOnline.Public())))
+		},
+		func(e *repository.Edit) error { e.RemoveTarget("targets", "fleet"); return nil },
+	}
+	for i, step := range steps {
+		b.now = b.now.Add(time.Hour)
+		b.update(t, step, pilot, broad, nextRoot, nextOnline)
+		u, err := tufclient.New(tufclient.Config{Anchor: anchor, Source: tufclient.Folder(filepath.Dir(b.config.Public)), Store: store}, b.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(u.Refresh(t.Context()), u.LoadRoles(t.Context(), nil)); err != nil {
+			t.Fatalf("step %d: a device refuses: %v", i, err)
+		}
+		if !u.Now().Equal(b.now) || u.ClockBehind() != 0 {
+			t.Errorf("step %d: the device thinks it is %v", i, u.Now())
+		}
+	}
 }
 
 func (b *bench) update(t *testing.T, change func(*repository.Edit) error, more ...crypto.Signer) repository.Report {

@@ -90,6 +90,24 @@ func Load(certPEM, keyPEM []byte) (*Authority, error) {
 	return &Authority{cert, key}, nil
 }
 
+// Encode returns key and certificate in PEM, one after the other: all of an authority, secret.
+func (a *Authority) Encode() ([]byte, error) {
+	key, err := a.KeyPEM()
+	if err != nil {
+		return nil, err
+	}
+	return append(key, a.CertPEM()...), nil
+}
+
+// Parse reads what Encode wrote.
+func Parse(b []byte) (*Authority, error) {
+	block, cert := pem.Decode(b)
+	if block == nil {
+		return nil, fault.New(fault.Usage, "parse certificate authority: it holds no PEM block")
+	}
+	return Load(cert, b[:len(b)-len(cert)])
+}
+
 // ParseCert reads exactly one certificate in PEM.
 func ParseCert(b []byte) (*x509.Certificate, error) {
 	block, rest := pem.Decode(b)

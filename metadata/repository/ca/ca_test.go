@@ -42,6 +42,19 @@ func TestAuthoritySurvivesItsFiles(t *testing.T) {
 	if a.Pin() != b.Pin() || !bytes.Equal(a.CertPEM(), b.CertPEM()) {
 		t.Error("another authority came back")
 	}
+	whole, err := a.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err = ca.Parse(whole); err != nil || a.Pin() != b.Pin() {
+		t.Errorf("in one piece: %v", err)
+	}
+	if _, err := ca.Parse(append(whole, whole...)); !fault.Is(err, fault.Usage) {
+		t.Errorf("twice: %v", err)
+	}
+	if _, err := ca.Parse(nil); !fault.Is(err, fault.Usage) {
+		t.Errorf("nothing: %v", err)
+	}
 	c := a.Cert()
 	if !c.IsCA || !c.MaxPathLenZero || c.KeyUsage&x509.KeyUsageCertSign == 0 || c.Subject.CommonName != "acme updates" {
 		t.Errorf("certificate: %+v", c.Subject)

