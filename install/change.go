@@ -1,0 +1,225 @@
+package install
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"syscall"
+
+	"github.com/dunlin-project/dunlin/install/internal/disk"
+	"github.com/dunlin-project/dunlin/internal/fault"
+)
+
+// change describes the switch of one name from an old state to a new one, exactly enough to be taken back after a crash
+// at any moment. Old and new state are each a file or a symlink.
+type change struct {
+	Prefix string `json:"prefix"` // absolute: the folder that nothing may lead out of
+	Folder string `json:"folder"` // below Prefix: where all the other names lie
+	Name   string `json:"name"`   // what others see
+	New    string `json:"new"`    // the new state before the switch
+	Old    string `json:"old"`    // the old state after it
+	Work   string `json:"work"`   // the handler's own
+
+	Made []string `json:"made,omitempty"` // belong to the new state: removed with it
+	Drop []string `json:"drop,omitempty"` // belong to the old state: removed with it
+
+	// Since the last note before the switch:
+	Had   bool   `json:"had,omitempty"` // there was an old state
+	Dev   uint64 `json:"dev,omitempty"` // which file New is; Ino 0: the switch has not begun
+	Inode uint64 `json:"ino,omitempty"`
+}
+
+const temporary = ".dunlin-" // every name of ours begins with it; .conf.d folders and shells pass over such names
+
+func newChange(prefix, destination string) *change {
+	id := strings.ToLower(rand.Text()[:10])
+	folder, name := path.Split(destination)
+	if path.Clean(folder) != prefix && !strings.HasPrefix(folder, strings.TrimSuffix(prefix, "/")+"/") {
+		prefix = path.Clean(folder) // the destination is the prefix itself
+	}
+	below := strings.Trim(strings.TrimPrefix(folder, prefix), "/")
+	if below == "" {
+		below = "."
+	}
+	return &change{
+		Prefix: prefix, Folder: below, Name: name,
+		New: temporary + id + ".new", Old: temporary + id + ".old", Work: temporary + id + ".work",
+	}
+}
+
+// check refuses a change that no transaction of ours has written down.
+func (c *change) check() error {
+	if c == nil {
+		return nil
+	}
+	ok := path.IsAbs(c.Prefix) && path.Clean(c.Prefix) == c.Prefix && fs.ValidPath(c.Folder) &&
+		isName(c.Name) && isTemporary(c.New) && isTemporary(c.Old) && isTemporary(c.Work)
+	for _, p := range append(append([]string{}, c.Made...), c.Drop...) {
+		ok = ok && fs.ValidPath(p) && p != "." && p != c.Name
+	}
+	if !ok {
+		return errors.New("it describes a change that cannot be")
+	}
+	return nil
+}
+
+func isName(s string) bool      { return fs.ValidPath(s) && s != "." && !strings.Contains(s, "/") }
+func isTemporary(s string) bool { return isName(s) && strings.HasPrefix(s, temporary) }
+
+// open takes hold of the folder, without ever leaving the prefix on the way to it.
+func (c *change) open(missing bool) (*os.Root, error) {
+	if missing {
+		if err := os.MkdirAll(c.Prefix, 0o755); err != nil {
+			return nil, err
+		}
+	}
+	prefix, err := os.OpenRoot(c.Prefix)
+	if err != nil {
+		return nil, err
+	}
+	defer prefix.Close()
+	if missing {
+		if err := prefix.MkdirAll(c.Folder, 0o755); err != nil {
+			return nil, err
+		}
+	}
+	return prefix.OpenRoot(c.Folder)
+}
+
+// prepare looks at both states before they are switched.
+func (c *change) prepare(dir *os.Root) error {
+	fresh, err := dir.Lstat(c.New)
+	if err != nil {
+		return err
+	}
+	st, ok := fresh.Sys().(*syscall.Stat_t)
+	if !ok {
+		return errors.New("the file system tells nothing about its files")
+	}
+	c.Dev, c.Inode = uint64(st.Dev), st.Ino //nolint:unconvert // not everywhere of this type
+	old, err := dir.Lstat(c.Name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		c.Had = false
+		return nil
+	case err != nil:
+		return err
+	case !old.Mode().IsRegular() && old.Mode().Type() != fs.ModeSymlink:
+		return fault.WithHint(
+			fault.New(fault.Install, "%s is neither a file nor a link but %v", path.Join(dir.Name(), c.Name), old.Mode().Type()),
+			"move it away, then try again")
+	}
+	c.Had = true
+	return nil
+}
+
+// switchOver keeps the old state under another name, and then replaces it in one step.
+func (c *change) switchOver(dir *os.Root, step func(string)) error {
+	if c.Had {
+		if err := keep(dir, c.Name, c.Old); err != nil {
+			return fmt.Errorf("keep what was there: %w", err)
+		}
+		// The second name must reach the disk before the first one is lost.
+		if err := disk.SyncDir(dir); err != nil {
+			return err
+		}
+		step("kept")
+	}
+	if err := dir.Rename(c.New, c.Name); err != nil {
+		return err
+	}
+	step("switched")
+	return disk.SyncDir(dir)
+}
+
+// undo restores the old state and takes away what was made. It may be called again after a crash in its middle.
+func (c *change) undo(dir *os.Root) error {
+	if c.Inode != 0 && c.isNew(dir) {
+		if err := c.restore(dir); err != nil {
+			return fmt.Errorf("put back %s: %w", c.Name, err)
+		}
+	}
+	return errors.Join(remove(dir, append([]string{c.Old, c.New, c.Work}, c.Made...)), disk.SyncDir(dir))
+}
+
+// isNew reports whether it is the new state that others see.
+func (c *change) isNew(dir *os.Root) bool {
+	info, err := dir.Lstat(c.Name)
+	if err != nil {
+		return false
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && uint64(st.Dev) == c.Dev && st.Ino == c.Inode //nolint:unconvert // not everywhere of this type
+}
+
+// restore puts the old state back. If somebody has taken it away meanwhile, the new one stays rather than none.
+func (c *change) restore(dir *os.Root) error {
+	if !c.Had {
+		return dir.Remove(c.Name)
+	}
+	if err := dir.Rename(c.Old, c.Name); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// settle takes away the old state.
+func (c *change) settle(dir *os.Root) error {
+	return errors.Join(remove(dir, append([]string{c.Old, c.New, c.Work}, c.Drop...)), disk.SyncDir(dir))
+}
+
+func remove(dir *os.Root, names []string) error {
+	var err error
+	for _, name := range names {
+		err = errors.Join(err, dir.RemoveAll(name)) // a missing one is no error
+	}
+	return err
+}
+
+// keep gives what is called name a second name. A hard link costs nothing and keeps everything; where the file system has
+// none, or does not let this user make one, it is a copy.
+func keep(dir *os.Root, name, second string) error {
+	if dir.Link(name, second) == nil {
+		return nil
+	}
+	info, err := dir.Lstat(name)
+	if err != nil {
+		return err
+	}
+	if info.Mode().Type() == fs.ModeSymlink {
+		target, err := dir.Readlink(name)
+		if err != nil {
+			return err
+		}
+		return dir.Symlink(target, second)
+	}
+	return duplicate(dir, name, second, info)
+}
+
+func duplicate(dir *os.Root, name, second string, info fs.FileInfo) error {
+	from, err := dir.Open(name)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	to, err := dir.OpenFile(second, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(to, from)
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && err == nil {
+		err = to.Chown(int(st.Uid), int(st.Gid))
+	}
+	if err == nil {
+		err = to.Chmod(info.Mode().Perm() | info.Mode()&(fs.ModeSetuid|fs.ModeSetgid))
+	}
+	if err == nil {
+		err = to.Sync()
+	}
+	return errors.Join(err, to.Close())
+}

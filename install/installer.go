@@ -1,0 +1,125 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/dunlin-project/dunlin/install/internal/disk"
+	"github.com/dunlin-project/dunlin/install/signature"
+	"github.com/dunlin-project/dunlin/internal/durable"
+	"github.com/dunlin-project/dunlin/internal/fault"
+	"github.com/dunlin-project/dunlin/internal/filelock"
+	"github.com/dunlin-project/dunlin/metadata"
+)
+
+// Defaults of Config.
+const (
+	DefaultTimeout       = 30 * time.Minute
+	DefaultHealthTimeout = time.Minute
+)
+
+// Scheme checks a publisher's signature over a payload by its digests. Everything that does not check out is
+// fault.Untrusted. signature.Minisign is one.
+type Scheme interface {
+	Verify(d signature.Digests, file []byte, key metadata.PayloadKey) (signature.Identity, error)
+}
+
+// Config says for whom an installer works. It comes from whoever set the machine up, never from whoever asks for an
+// installation.
+type Config struct {
+	// Dir is the private folder (0700) of journal, floor, inventory and copies of payloads that could not be held in
+	// place. It is made when missing. Programs are run from it, so its file system must not be mounted noexec.
+	Dir string
+	// Anchor is a root file of the approvals.
+	Anchor []byte
+	// Ring is the ring of this device: only what is approved for it is installed.
+	Ring string
+	// Handlers by the name that records use. One that is missing here is an update that is refused.
+	Handlers map[string]Handler
+	// Schemes of publishers' signatures by name. Nil: minisign. An empty map refuses everything.
+	Schemes map[string]Scheme
+	// Timeout bounds handlers whose record has none; 0 is DefaultTimeout.
+	Timeout time.Duration
+	// HealthTimeout bounds health checks whose record has none; 0 is DefaultHealthTimeout.
+	HealthTimeout time.Duration
+	// Log gets one record for each change of state. Nil discards.
+	Log *slog.Logger
+}
+
+// Installer installs updates on one device. It is safe for concurrent use, also by several processes: one installs, the
+// others wait.
+type Installer struct {
+	cfg    Config
+	folder folder
+	step   func(name string) // tests pull the plug here; see export_test.go
+}
+
+// New checks the configuration and makes the folders. A folder that others could write to is fault.Refused.
+func New(cfg Config) (*Installer, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Schemes == nil {
+		cfg.Schemes = map[string]Scheme{metadata.SchemeMinisign: signature.Minisign{}}
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = DefaultTimeout
+	}
+	if cfg.HealthTimeout == 0 {
+		cfg.HealthTimeout = DefaultHealthTimeout
+	}
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	i := &Installer{cfg: cfg, folder: folder(cfg.Dir), step: func(string) {}}
+	if err := i.folder.make(); err != nil {
+		return nil, disk.Fault(fault.Internal, cfg.Dir, err)
+	}
+	return i, nil
+}
+
+func (c *Config) validate() error {
+	switch {
+	case !filepath.IsAbs(c.Dir):
+		return fault.New(fault.Usage, "open installer: the state folder %q is not an absolute path", c.Dir)
+	case len(c.Anchor) == 0:
+		return fault.New(fault.Usage, "open installer: the trust anchor is missing")
+	case c.Timeout < 0 || c.HealthTimeout < 0:
+		return fault.New(fault.Usage, "open installer: a time limit is negative")
+	}
+	return metadata.CheckRing(c.Ring)
+}
+
+// lock keeps other installers out of the folder until it is released.
+func (i *Installer) lock(ctx context.Context) (*filelock.Lock, error) {
+	lock, err := filelock.Acquire(ctx, i.folder.lock())
+	return lock, disk.Fault(fault.Internal, i.cfg.Dir, err)
+}
+
+// folder is Config.Dir: where everything in it lies.
+type folder string
+
+func (f folder) join(name string) string { return filepath.Join(string(f), name) }
+func (f folder) lock() string            { return f.join("lock") }
+func (f folder) staging() string         { return f.join("staging") }
+func (f folder) installed() string       { return f.join("installed") }
+func (f folder) begun() string           { return f.join("begun") }   // a transaction that a crash takes back
+func (f folder) decided() string         { return f.join("decided") } // the same folder, once it will be finished
+
+// make makes what is missing. The floor is there before the inventory is: an inventory without a floor has lost it.
+func (f folder) make() error {
+	if err := durable.MkdirPrivate(string(f)); err != nil {
+		return err
+	}
+	if _, err := os.Lstat(f.installed()); errors.Is(err, fs.ErrNotExist) {
+		if err := f.beginFloor(); err != nil {
+			return err
+		}
+	}
+	return errors.Join(durable.MkdirPrivate(f.installed()), durable.MkdirPrivate(f.staging()))
+}
