@@ -1,6 +1,7 @@
 package httpfallback
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,7 +43,8 @@ func (g *Gate) Get(ctx context.Context, rawURL string, limit int64) ([]byte, err
 		return nil, ctx.Err()
 	}
 	if err != nil {
-		return nil, asFault(fmt.Errorf("get %s: %w", label(u), s.reason(err)))
+		err = asFault(fmt.Errorf("get %s: %w", label(u), s.reason(err)))
+		return nil, fault.WithHint(err, "%s", cmp.Or(fault.Hint(err), "check the URL, and that this device reaches "+u.Host))
 	}
 	return b, nil
 }

@@ -36,14 +36,39 @@ func (g *getter) download(ctx context.Context) (_ shared, stats fetch.Stats, err
 			return g.finish(f, part, room, stats)
 		}
 		room.Close()
-		if !errors.Is(err, store.ErrDropped) {
+		// Dropped now by Seal, or before by whoever read a piece that an earlier run has left.
+		if !errors.Is(err, store.ErrDropped) && !errors.Is(err, store.ErrIncomplete) {
 			return shared{}, stats, errors.Join(err, part.Close())
 		}
 		g.log.Warn("what an earlier run left is damaged: it is fetched again", "file", g.path, "err", err)
+		if err := sweep(ctx, part); err != nil {
+			return shared{}, stats, errors.Join(err, part.Close())
+		}
 	}
 	part.Close()
 	return shared{}, stats, fault.WithHint(fault.New(fault.Unavailable, "%s: what was written does not stay as it was", g.path),
 		"check the disk")
+}
+
+// sweep reads every piece once, which drops those that are damaged: one round of fetching then mends all of them.
+func sweep(ctx context.Context, part *store.Partial) error {
+	have := part.Bitmap()
+	var buf []byte
+	for i := range have.Len() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if !have.Has(i) {
+			continue
+		}
+		b, err := part.ReadPiece(i, buf)
+		if err == nil {
+			buf = b
+		} else if !errors.Is(err, store.ErrDropped) && !errors.Is(err, store.ErrMissing) {
+			return err
+		}
+	}
+	return nil
 }
 
 type roomCloser interface {
