@@ -43,8 +43,11 @@ func newApp() *cli.App {
 func commands() []*cli.Command {
 	return []*cli.Command{
 		agentCommand(),
-		statusCommand(),
 		depotCommand(),
+		getCommand(),
+		hashCommand(),
 		joinCommand(),
+		publishCommand(),
+		statusCommand(),
 	}
 }
