@@ -81,9 +81,13 @@ func TestRule2TheFirstWait(t *testing.T) {
 		join    time.Duration // 0 = nobody joins
 		opensAt time.Duration
 	}{
-		"warm: at once":                   {change: func(c *fetch.Config) { c.Warm = true }, opensAt: 0},
-		"cold, silence: 150 ms":           {opensAt: 150 * ms},
-		"cold, somebody noticed: 400 ms":  {hear: map[time.Duration]fetch.Heard{50 * ms: fetch.Noticed{}}, opensAt: 400 * ms},
+		"warm: at once":                  {change: func(c *fetch.Config) { c.Warm = true }, opensAt: 0},
+		"cold, silence: 150 ms":          {opensAt: 150 * ms},
+		"cold, somebody noticed: 400 ms": {hear: map[time.Duration]fetch.Heard{50 * ms: fetch.Noticed{}}, opensAt: 400 * ms},
+		"cold, noticed, none has it: 200 ms": {
+			hear:    map[time.Duration]fetch.Heard{50 * ms: fetch.Noticed{}, 200 * ms: fetch.Answered{}},
+			opensAt: 200 * ms,
+		},
 		"cold, a bitmap: when it settles": {join: 60 * ms, opensAt: 90 * ms},
 		"policy delay with a neighbour": {
 			change: func(c *fetch.Config) { c.Delay = 2 * sec },

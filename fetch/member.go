@@ -42,6 +42,8 @@ func (d *Core) Hear(now time.Duration, h Heard) {
 	switch h := h.(type) {
 	case Noticed:
 		d.noticed = true
+	case Answered:
+		d.noticed = false
 	case Joined:
 		d.join(now, h)
 	case Left:

@@ -103,12 +103,16 @@ func (SayHave) saying()    {}
 func (SayClaim) saying()   {}
 func (SayRelease) saying() {}
 
-// Heard is one of Noticed, Joined, Left, and Said.
+// Heard is one of Noticed, Answered, Joined, Left, and Said.
 type Heard interface{ heard() }
 
 // Noticed means that discovery has found somebody, or a link is being made or asked: it pays to wait a moment. Sent
 // before the first Joined only.
 type Noticed struct{}
+
+// Answered means that everybody noticed so far has answered, or could not be reached, and none of them shares the
+// content: nobody is left to wait for. Sent after Noticed and before the first Joined only; another Noticed may follow.
+type Answered struct{}
 
 // Joined means that a member has said what it has. A member that joins again replaces its former self.
 type Joined struct {
@@ -128,10 +132,11 @@ type Said struct {
 	What Saying
 }
 
-func (Noticed) heard() {}
-func (Joined) heard()  {}
-func (Left) heard()    {}
-func (Said) heard()    {}
+func (Noticed) heard()  {}
+func (Answered) heard() {}
+func (Joined) heard()   {}
+func (Left) heard()     {}
+func (Said) heard()     {}
 
 // BusyError is a peer's answer "not now".
 type BusyError struct{ RetryAfter time.Duration }
