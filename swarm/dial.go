@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/core/transport"
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/dunlin-project/dunlin/internal/fault"
@@ -21,6 +22,43 @@ type dialler struct {
 	n     *Node
 	up    *upgrades
 	slots chan struct{} // one for each handshake of a connection that came in
+
+	mu   sync.Mutex           // guards from
+	from map[netip.Prefix]int // handshakes under way, by who began them
+}
+
+func newDialler(n *Node, up *upgrades) *dialler {
+	return &dialler{n: n, up: up, slots: make(chan struct{}, n.cfg.Limits.Handshakes), from: make(map[netip.Prefix]int)}
+}
+
+// begin counts a handshake and reports false when its sender has too many: one address must not take all slots.
+func (d *dialler) begin(from netip.Prefix) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.from[from] >= max(8, d.n.cfg.Limits.Handshakes/4) {
+		return false
+	}
+	d.from[from]++
+	return true
+}
+
+func (d *dialler) end(from netip.Prefix) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.from[from]--; d.from[from] == 0 {
+		delete(d.from, from)
+	}
+}
+
+// senderOf is what a peer cannot choose freely: its IPv4 address, or its IPv6 network.
+func senderOf(c *net.TCPConn) netip.Prefix {
+	a := c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
+	bits := 64
+	if a.Is4() {
+		bits = 32
+	}
+	p, _ := a.WithZone("").Prefix(bits)
+	return p
 }
 
 // dial tries the targets one after the other, the newest first, and lives as long as the link that comes of it.
@@ -28,6 +66,7 @@ func (d *dialler) dial(ctx context.Context, o *dialOrder) {
 	for i := len(o.targets) - 1; i >= 0; i-- {
 		l, err := d.reach(ctx, o.id, o.targets[i])
 		if err == nil {
+			d.n.court(1)
 			d.n.live(ctx, l)
 			return
 		}
@@ -86,35 +125,41 @@ func (d *dialler) accept(ctx context.Context, l *net.TCPListener) {
 
 // welcome brings one connection that came in to a link, and lives as long as that.
 func (d *dialler) welcome(ctx context.Context, c *net.TCPConn) {
-	conn, m, err := d.admit(ctx, c)
-	<-d.slots
+	l, err := d.admit(ctx, c)
+	<-d.slots // here and not deferred: the link lives on
 	if err != nil {
 		d.n.metrics.failed("accept", err)
 		d.n.log.LogAttrs(ctx, slog.LevelDebug, "connection refused", slog.String("addr", c.RemoteAddr().String()),
 			slog.String("err", quote(err)))
 		return
 	}
-	d.n.live(ctx, newLink(d.n, conn, c, false, m))
+	d.n.live(ctx, l)
 }
 
-func (d *dialler) admit(ctx context.Context, c *net.TCPConn) (transport.CapableConn, member, error) {
+// admit returns a link that counts as courting.
+func (d *dialler) admit(ctx context.Context, c *net.TCPConn) (*link, error) {
+	from := senderOf(c)
+	if !d.begin(from) {
+		c.Close()
+		return nil, errors.New("too many handshakes from one address")
+	}
+	defer d.end(from)
 	tune(c)
 	conn, err := d.up.upgrade(ctx, c, "")
 	if err != nil {
-		return nil, member{}, err
+		return nil, err
 	}
 	d.n.court(1)
-	defer d.n.court(-1)
 	m, err := d.n.auth.listener(ctx, conn)
+	if err == nil && d.n.full() {
+		err = errors.New("as many peers as the limit allows")
+	}
 	if err != nil {
+		d.n.court(-1)
 		conn.Close()
-		return nil, member{}, err
+		return nil, err
 	}
-	if d.n.full() {
-		conn.Close()
-		return nil, member{}, errors.New("as many peers as the limit allows")
-	}
-	return conn, m, nil
+	return newLink(d.n, conn, c, false, m), nil
 }
 
 // full reports whether there are as many links as the limit allows.

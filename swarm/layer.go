@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"time"
 
@@ -117,13 +116,13 @@ func readLayer(s network.MuxedStream, size int) ([]byte, error) {
 }
 
 // serveLayer answers one request.
-func (l *link) serveLayer(s network.MuxedStream) error {
+func (l *link) serveLayer(ctx context.Context, s network.MuxedStream) error {
 	if err := s.SetDeadline(time.Now().Add(layerTimeout)); err != nil {
 		return err
 	}
 	b, err := wire.NewReader(s).Next()
 	if err != nil {
-		return nil
+		return nil // a stream that ends alone
 	}
 	m, err := wire.DecodeLayer(b)
 	if err != nil {
@@ -134,24 +133,41 @@ func (l *link) serveLayer(s network.MuxedStream) error {
 		return nil
 	}
 	r := l.node.roomFor(swarmRef{ask.Epoch, ask.Swarm}, ask.Pieces, int64(ask.PieceLength))
-	if r == nil {
-		_, _ = s.Write(wire.EncodeLayer(&wire.LayerAbsent{}))
+	if r == nil || r.m.LayerSize() == 0 {
+		_, err = s.Write(wire.EncodeLayer(&wire.LayerAbsent{}))
 	} else {
-		writeLayer(s, r.m.Layer())
+		err = l.writeLayer(ctx, s, r.m)
 	}
-	// The asker resets the stream when it has all; a reset from here could overtake the data.
-	_, _ = io.Copy(io.Discard, io.LimitReader(s, 1))
+	if err == nil {
+		// The asker resets the stream when it has all; a reset from here could overtake the data.
+		_, _ = s.Read(make([]byte, 1))
+	}
 	return nil
 }
 
-func writeLayer(s network.MuxedStream, b []byte) {
-	for len(b) > 0 {
-		n := min(len(b), wire.MaxLayerPart)
-		if _, err := s.Write(wire.EncodeLayer(&wire.LayerPart{Data: b[:n]})); err != nil {
-			return
+// hashesPerPart fill a part of the layer.
+const hashesPerPart = wire.MaxLayerPart / 32
+
+// writeLayer sends the layer in parts, each in the process's turn, without ever holding all of it.
+func (l *link) writeLayer(ctx context.Context, s network.MuxedStream, m *piecehash.Manifest) error {
+	l.flow.hold()
+	defer l.flow.letGo()
+	part := make([]byte, 0, wire.MaxLayerPart)
+	for i := range m.Pieces() {
+		h := m.PieceHash(i)
+		part = append(part, h[:]...)
+		if len(part) < hashesPerPart*32 && i < m.Pieces()-1 {
+			continue
 		}
-		b = b[n:]
+		if err := l.node.uploads.turn(ctx, l.flow, len(part)); err != nil {
+			return err
+		}
+		if _, err := s.Write(wire.EncodeLayer(&wire.LayerPart{Data: part})); err != nil {
+			return err
+		}
+		part = part[:0]
 	}
+	return nil
 }
 
 func (n *Node) roomFor(ref swarmRef, pieces int, pieceLength int64) *Room {

@@ -41,7 +41,7 @@ type link struct {
 
 	wake  chan struct{} // cap 1: writeSite has something to say
 	asker asker
-	flow  flow // of what we upload
+	flow  *flow // of what we upload
 
 	mu     sync.Mutex // guards the rest; a room's mutex may be taken while it is held
 	closed bool
@@ -78,7 +78,7 @@ func newLink(n *Node, c transport.CapableConn, tcp *net.TCPConn, dialled bool, m
 	}
 	c.As(&l.meter)
 	l.asker.init(l)
-	l.flow.init(l)
+	l.flow = newFlow(l)
 	return l
 }
 
@@ -170,7 +170,7 @@ func (l *link) serve(ctx context.Context, s network.MuxedStream) error {
 	case wire.PieceProtocol:
 		return l.servePieces(ctx, s)
 	default:
-		return l.serveLayer(s)
+		return l.serveLayer(ctx, s)
 	}
 }
 

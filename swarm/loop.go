@@ -77,28 +77,34 @@ func (n *Node) do(ctx context.Context, d *dialler, a action) {
 	}
 }
 
-// live runs an authenticated connection from the table's verdict to its end. It reports whether the link stayed.
-func (n *Node) live(ctx context.Context, l *link) bool {
-	stays := make(chan bool, 1)
-	n.post(evLinked{l, stays})
-	select {
-	case ok := <-stays:
-		if !ok {
-			l.conn.Close()
-			return false
-		}
-	case <-n.ended:
+// live runs an authenticated connection from the table's verdict to its end. The caller has counted it as courting,
+// until every room has asked it.
+func (n *Node) live(ctx context.Context, l *link) {
+	if !n.stays(l) {
+		n.court(-1)
 		l.conn.Close()
-		return false
+		return
 	}
 	n.enter(l)
+	n.court(-1)
 	n.log.LogAttrs(ctx, slog.LevelDebug, "peer linked", slog.String("peer", string(l.id)), slog.Bool("dialled", l.dialled),
 		slog.Duration("rtt", l.rtt))
 	err := l.run(ctx)
 	n.leave(l)
 	n.post(evUnlinked{l})
 	n.log.LogAttrs(ctx, slog.LevelDebug, "peer unlinked", slog.String("peer", string(l.id)), slog.String("err", quote(err)))
-	return true
+}
+
+// stays asks the table whether the link is the one to keep.
+func (n *Node) stays(l *link) bool {
+	verdict := make(chan bool, 1)
+	n.post(evLinked{l, verdict})
+	select {
+	case ok := <-verdict:
+		return ok
+	case <-n.ended:
+		return false
+	}
 }
 
 func (n *Node) enter(l *link) {

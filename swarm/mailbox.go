@@ -44,7 +44,7 @@ func (b *mailbox) put(h fetch.Heard) {
 	}
 }
 
-// superfluous: Noticed is for those who have nobody yet, and once is enough.
+// superfluous: Noticed and Answered are for those who have nobody yet, and come in turns.
 func (b *mailbox) superfluous(h fetch.Heard) bool {
 	switch h.(type) {
 	case fetch.Noticed:
@@ -52,6 +52,11 @@ func (b *mailbox) superfluous(h fetch.Heard) bool {
 			return true
 		}
 		b.noticed = true
+	case fetch.Answered:
+		if !b.noticed || b.anyJoin {
+			return true
+		}
+		b.noticed = false
 	case fetch.Joined:
 		b.anyJoin = true
 	}

@@ -134,7 +134,7 @@ func (n *Node) Run(ctx context.Context) error {
 	defer up.close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	d := &dialler{n, up, make(chan struct{}, n.cfg.Limits.Handshakes)}
+	d := newDialler(n, up)
 	for _, l := range n.listen {
 		n.wg.Go(func() { d.accept(ctx, l) })
 	}
@@ -221,10 +221,12 @@ func (n *Node) courted() bool { return n.courting.Load() > 0 }
 
 // court changes the number of peers that may become members any moment.
 func (n *Node) court(delta int64) {
-	if was := n.courting.Add(delta) - delta; delta > 0 || was > 0 {
-		for _, r := range n.roomsNow() {
-			r.courted(was+delta > 0)
-		}
+	some := n.courting.Add(delta) > 0
+	if some && delta < 0 {
+		return // nothing that a room would say
+	}
+	for _, r := range n.roomsNow() {
+		r.courted(some)
 	}
 }
 

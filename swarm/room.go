@@ -136,7 +136,7 @@ func (r *Room) Hear() <-chan fetch.Heard {
 		close(r.box.out)
 		return r.box.out
 	}
-	if len(r.members) == 0 && r.node.courted() {
+	if len(r.members) == 0 && (len(r.waiting) > 0 || r.node.courted()) {
 		r.box.put(fetch.Noticed{})
 	}
 	for id, m := range r.members {
@@ -213,6 +213,7 @@ func (r *Room) answered(l *link) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.waiting, l)
+	r.settle()
 }
 
 // leave: the link is gone, or its peer does not share the content any more.
@@ -226,6 +227,7 @@ func (r *Room) leave(l *link) {
 			r.box.put(fetch.Left{ID: l.id})
 		}
 	}
+	r.settle()
 }
 
 // hears applies what a member has said. What lies outside the content is the peer's fault.
@@ -284,12 +286,22 @@ func (r *Room) tell(h fetch.Heard) {
 	}
 }
 
-// courted: somebody may become a member any moment, or (false) nobody may any more.
+// courted: somebody may become a member any moment, or (false) nobody may any more but who is asked already.
 func (r *Room) courted(yes bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if yes && len(r.members) == 0 {
 		r.tell(fetch.Noticed{})
+	}
+	if !yes {
+		r.settle()
+	}
+}
+
+// settle says so when nobody is left to wait for. The caller holds the room's mutex.
+func (r *Room) settle() {
+	if len(r.members) == 0 && len(r.waiting) == 0 && !r.node.courted() {
+		r.tell(fetch.Answered{})
 	}
 }
 

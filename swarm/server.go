@@ -53,10 +53,12 @@ func (l *link) servePieces(ctx context.Context, s network.MuxedStream) error {
 	stop := context.AfterFunc(ctx, func() { s.Reset() })
 	defer stop()
 	v := &server{link: l, stream: s, wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
-	if !l.flow.take() {
+	if l.flow.pieces.Swap(true) {
 		return fmt.Errorf("%w: a second stream for pieces", wire.ErrMalformed)
 	}
-	defer l.flow.give()
+	defer l.flow.pieces.Store(false)
+	l.flow.hold()
+	defer l.flow.letGo()
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		defer cancel()
@@ -243,7 +245,7 @@ func (v *server) answer(ctx context.Context, m *wire.Request, r *Room) error {
 			return v.missing(ctx, m, off, err)
 		}
 		n := min(wire.MaxSlice, size-off)
-		if err := up.turn(ctx, &v.link.flow, n); err != nil {
+		if err := up.turn(ctx, v.link.flow, n); err != nil {
 			return err
 		}
 		s := r.squeeze.slice(m, off, data[off:off+n])

@@ -152,15 +152,11 @@ func (muxer) NewConn(c net.Conn, server bool, scope network.PeerScope) (network.
 type meter struct {
 	net.Conn
 	written atomic.Int64
-	onWrite atomic.Pointer[func()]
 }
 
 func (m *meter) Write(b []byte) (int, error) {
 	n, err := m.Conn.Write(b)
 	m.written.Add(int64(n))
-	if f := m.onWrite.Load(); f != nil {
-		(*f)()
-	}
 	return n, err
 }
 

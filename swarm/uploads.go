@@ -59,10 +59,13 @@ type turn struct {
 
 // flow is the upload side of a link.
 type flow struct {
-	link  *link
-	taken atomic.Bool
+	up      *uploads
+	written func() int64 // by the muxer since the connection began, in bytes
+	kernel  func() int64 // bytes that the kernel still holds
+	pieces  atomic.Bool  // the stream for pieces is there
 
 	// Guarded by uploads.mu.
+	users  int   // streams that are being served
 	handed int64 // bytes given to the muxer, headers included; never behind what it has written
 	unsent int64
 	moved  time.Time // when unsent was last seen to fall, or to be nothing
@@ -81,32 +84,35 @@ func newUploads(bytesPerSecond, memory int64) *uploads {
 	return u
 }
 
-func (f *flow) init(l *link) { f.link = l }
-
-// take makes the flow the one of its link; give ends it.
-func (f *flow) take() bool {
-	if f.taken.Swap(true) {
-		return false
+func newFlow(l *link) *flow {
+	return &flow{
+		up:      l.node.uploads,
+		written: l.meter.written.Load,
+		kernel:  func() int64 { return kernelQueue(l.tcp) },
 	}
-	u := f.link.node.uploads
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	f.moved = time.Now()
-	u.flows[f] = struct{}{}
-	return true
 }
 
-func (f *flow) give() {
-	u := f.link.node.uploads
-	u.mu.Lock()
-	delete(u.flows, f)
-	u.mu.Unlock()
-	f.taken.Store(false)
+// hold begins the serving of a stream; letGo ends it.
+func (f *flow) hold() {
+	f.up.mu.Lock()
+	defer f.up.mu.Unlock()
+	if f.users++; f.users == 1 {
+		f.moved = time.Now()
+		f.up.flows[f] = struct{}{}
+	}
+}
+
+func (f *flow) letGo() {
+	f.up.mu.Lock()
+	defer f.up.mu.Unlock()
+	if f.users--; f.users == 0 {
+		delete(f.up.flows, f)
+	}
 }
 
 // wait says how long a peer should stay away that has so many pieces waiting.
 func (f *flow) wait(pending int, pieceLength int64) time.Duration {
-	u := f.link.node.uploads
+	u := f.up
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	each := u.pace() / float64(max(len(u.flows), 1))
@@ -208,7 +214,7 @@ func (u *uploads) give(now time.Time) time.Duration {
 		case t.flow.unsent > 0 && t.flow.unsent+int64(t.n) > share && len(u.flows) > 1, now.Sub(t.flow.moved) > stalledAfter:
 			rest = append(rest, t) // others have their turn meanwhile
 		default:
-			u.grant(t)
+			u.grant(now, t)
 		}
 	}
 	clear(u.waiting[len(rest):])
@@ -229,10 +235,10 @@ func (u *uploads) again(now time.Time, t *turn) time.Duration {
 	return min(max(d, time.Millisecond), 10*time.Millisecond)
 }
 
-func (u *uploads) grant(t *turn) {
+func (u *uploads) grant(now time.Time, t *turn) {
 	f := t.flow
 	if f.unsent == 0 {
-		f.moved = time.Now() // it had nothing to get rid of
+		f.moved = now // it had nothing to get rid of
 	}
 	n := int64(t.n)
 	f.handed += n + muxHeaders
@@ -262,10 +268,9 @@ func (u *uploads) look(now time.Time) {
 }
 
 func (f *flow) look(now time.Time) {
-	m := f.link.meter
-	written := m.written.Load()
+	written := f.written()
 	f.handed = max(f.handed, written)
-	n := f.handed - written + kernelQueue(f.link.tcp)
+	n := f.handed - written + f.kernel()
 	if n < f.unsent || n == 0 {
 		f.moved = now
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"runtime/pprof"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,10 +20,11 @@ import (
 // The rounds of a host, which all hosts begin at the same instants.
 const (
 	hosts      = 6
-	roundTime  = 3 * time.Second
-	linksWait  = 1500 * time.Millisecond // then the round is judged
+	roundTime  = 4 * time.Second
+	linksWait  = 2500 * time.Millisecond // then the round is judged
 	linksBound = time.Second             // within which all must be connected
 	leaveAfter = 500 * time.Millisecond
+	starved    = 100 * time.Millisecond // a host that slept so much too long shows a machine too busy to judge time
 )
 
 // hostEnv makes this test binary one host: "START,ROUNDS" with START in Unix milliseconds.
@@ -46,7 +46,8 @@ type round struct {
 	Round     int   `json:"round"`
 	Connected int64 `json:"connected_ms"` // until all links stood, -1 never
 	Links     int   `json:"links"`
-	TCP       int   `json:"tcp"` // established connections in the kernel
+	TCP       int   `json:"tcp"`       // established connections in the kernel
+	Overslept int64 `json:"overslept"` // milliseconds, at most in one of many short sleeps
 }
 
 // host runs the rounds, each with a node of a new key, and prints one line for each.
@@ -89,17 +90,22 @@ func oneRound(i int, start time.Time) (round, error) {
 		if r.Connected < 0 && len(n.Peers()) == hosts-1 {
 			r.Connected = time.Since(start).Milliseconds()
 		}
-		time.Sleep(5 * time.Millisecond)
+		r.Overslept = max(r.Overslept, overslept().Milliseconds())
 	}
 	r.Links = len(n.Peers())
 	r.TCP, err = established()
-	if r.Links < hosts-1 && os.Getenv("DUNLIN_TEST_STACKS") != "" {
-		pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
-	}
 	time.Sleep(leaveAfter) // the others may still be counting
 	cancel()
 	<-done
 	return r, err
+}
+
+// overslept sleeps for a moment and returns how much longer it took.
+func overslept() time.Duration {
+	const moment = 5 * time.Millisecond
+	was := time.Now()
+	time.Sleep(moment)
+	return time.Since(was) - moment
 }
 
 // established counts the host's established connections from or to the swarm's port.
@@ -135,7 +141,7 @@ func TestHostsStartedTogether(t *testing.T) {
 	for range hosts {
 		outs = append(outs, l.Host(lab.Options{}).Start(t, env, os.Args[0]))
 	}
-	slowest := make([]int64, rounds)
+	slowest, busy := make([]int64, rounds), make([]bool, rounds)
 	for h, out := range outs {
 		for i := range rounds {
 			line := out.Wait(t, fmt.Sprintf(`{"round":%d,`, i), max(time.Until(start), 0)+time.Duration(i+3)*roundTime)
@@ -147,10 +153,13 @@ func TestHostsStartedTogether(t *testing.T) {
 			if r.Links != hosts-1 || r.TCP != hosts-1 || r.Connected < 0 {
 				t.Errorf("host %d, round %d: %d links over %d connections after %v, want %d", h, i, r.Links, r.TCP, linksWait, hosts-1)
 			}
-			if strict && time.Duration(r.Connected)*time.Millisecond > linksBound {
-				t.Errorf("host %d, round %d: connected after %d ms, want %v", h, i, r.Connected, linksBound)
-			}
+			busy[i] = busy[i] || r.Overslept > starved.Milliseconds()
 		}
 	}
-	t.Logf("milliseconds until all of %d hosts were connected: %v", hosts, slowest)
+	for i, ms := range slowest {
+		if strict && !busy[i] && ms > linksBound.Milliseconds() {
+			t.Errorf("round %d: connected after %d ms, want %v", i, ms, linksBound)
+		}
+	}
+	t.Logf("milliseconds until all of %d hosts were connected: %v; machine too busy to judge: %v", hosts, slowest, busy)
 }

@@ -52,7 +52,7 @@ func DecodeLayer(b []byte) (Layer, error) {
 		return &m, err
 	case 2:
 		var m LayerPart
-		err = message(body, map[protowire.Number]slot{1: bytes(&m.Data, MaxLayerPart)})
+		err = message(body, map[protowire.Number]slot{1: blob(&m.Data, MaxLayerPart)})
 		if err == nil && len(m.Data) == 0 {
 			err = malformed("an empty part of a layer")
 		}

@@ -122,8 +122,8 @@ func array(p []byte) slot {
 	}
 }
 
-// bytes is a bytes field of at most limit bytes. The value aliases the message.
-func bytes(p *[]byte, limit int) slot {
+// blob is a bytes field of at most limit bytes. The value aliases the message.
+func blob(p *[]byte, limit int) slot {
 	return func(x field) error {
 		if x.typ != protowire.BytesType || len(x.b) > limit {
 			return malformed("field %d is not of at most %d bytes", x.num, limit)

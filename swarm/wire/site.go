@@ -160,7 +160,7 @@ func decodeBitmap(body []byte) (Site, error) {
 	var m Bitmap
 	var bits []byte
 	err := message(body, map[protowire.Number]slot{
-		1: room(&m.Room), 2: index(&m.First), 3: bytes(&bits, MaxBitmapPart), 4: boolean(&m.Full), 5: boolean(&m.Last),
+		1: room(&m.Room), 2: index(&m.First), 3: blob(&bits, MaxBitmapPart), 4: boolean(&m.Full), 5: boolean(&m.Last),
 	})
 	switch {
 	case err != nil:
@@ -178,7 +178,7 @@ func decodeBitmap(body []byte) (Site, error) {
 func decodeHave(body []byte) (Site, error) {
 	var m Have
 	var runs []byte
-	err := message(body, map[protowire.Number]slot{1: room(&m.Room), 2: bytes(&runs, MaxRuns*6)})
+	err := message(body, map[protowire.Number]slot{1: room(&m.Room), 2: blob(&runs, MaxRuns*6)})
 	for len(runs) > 0 && err == nil {
 		if len(m.Runs) == MaxRuns {
 			return &m, malformed("more than %d runs", MaxRuns)
