@@ -67,13 +67,13 @@ func begin(ctx context.Context, pl place, m *piecehash.Manifest, o Options, adop
 		return nil, fmt.Errorf("begin %s: %w", pl.final, err)
 	}
 	p := &Partial{ledger: newLedger(m), place: pl, opt: o, state: st, start: time.Now()}
+	if adopt {
+		err = p.unseal()
+	}
 	left := alien
 	old, stateErr := st.load()
-	if adopt {
-		err = pl.unseal()
-	}
 	if err == nil {
-		left, err = p.openData(old, stateErr, adopt)
+		left, err = p.openData(old, stateErr)
 	}
 	if err == nil {
 		err = p.prepare(ctx, old, left)
@@ -88,17 +88,21 @@ func begin(ctx context.Context, pl place, m *piecehash.Manifest, o Options, adop
 	return p, nil
 }
 
-// unseal gives the final file the partial's name back, so that it can be mended.
-func (pl place) unseal() error {
+// unseal gives the final file the partial's name back, so that it can be mended. The state comes first, as always: a
+// crash in between must not leave data that nobody knows.
+func (p *Partial) unseal() error {
+	pl := p.place
 	if _, err := os.Lstat(pl.final); errors.Is(err, fs.ErrNotExist) {
 		return ErrNotFound
 	}
-	if !pl.private() {
-		err := durable.RenameNew(pl.final, pl.data)
-		if errors.Is(err, fs.ErrExist) {
-			return inTheWay(pl.data)
-		}
+	if _, err := os.Lstat(pl.data); err == nil && !pl.private() {
+		return inTheWay(pl.data)
+	}
+	if err := p.beginState(); err != nil {
 		return err
+	}
+	if !pl.private() {
+		return durable.RenameNew(pl.final, pl.data)
 	}
 	if err := os.Chmod(pl.final, 0o600); err != nil {
 		return err
@@ -117,7 +121,7 @@ const (
 )
 
 // openData opens the data file, and finds out what it is.
-func (p *Partial) openData(old state, stateErr error, adopt bool) (leftover, error) {
+func (p *Partial) openData(old state, stateErr error) (leftover, error) {
 	if _, err := os.Lstat(p.place.final); err == nil {
 		return alien, ErrSealed
 	} else if !errors.Is(err, fs.ErrNotExist) {
@@ -126,6 +130,7 @@ func (p *Partial) openData(old state, stateErr error, adopt bool) (leftover, err
 	perm := p.place.perm
 	if p.place.private() {
 		perm = 0o600
+		_ = os.Chmod(p.place.data, perm) // Seal may have been cut after it took the right to write
 	}
 	f, err := openRegular(p.place.data, os.O_RDWR|os.O_CREATE, perm)
 	if err != nil {
@@ -145,7 +150,7 @@ func (p *Partial) openData(old state, stateErr error, adopt bool) (leftover, err
 	case stateErr == nil && old.content.Root() != p.content().Root(): // an older version under the same name
 		p.opt.log().Info("start over", slog.String("file", p.place.final), slog.Any("was", old.content.Root()))
 		return nothing, f.Truncate(0)
-	case noState && !adopt && !p.place.private() && info.Size() != p.content().Length():
+	case noState && !p.place.private() && info.Size() != p.content().Length():
 		return alien, inTheWay(p.place.data)
 	}
 	p.opt.log().Warn("hash again what is there", slog.String("file", p.place.data), slog.Any("err", stateErr))
@@ -163,26 +168,32 @@ func (p *Partial) prepare(ctx context.Context, old state, left leftover) error {
 	if err := room(f, max(length-allocated(info), 0), p.opt.Reserve); err != nil {
 		return err
 	}
-	if info.Size() > length {
-		if err := f.Truncate(length); err != nil {
-			return err
-		}
-	}
-	preallocated, err := allocate(f, length)
-	if err != nil {
-		return diskError(f.Name(), err)
-	}
-	p.sparse = !preallocated
 	if left == ours {
 		p.believe(old, info.Size())
 		p.state.seq = old.seq
 	} else if err := p.beginState(); err != nil {
 		return err
 	}
+	if err := p.resize(info.Size()); err != nil {
+		return diskError(f.Name(), err)
+	}
 	if left == nothing {
 		return nil
 	}
 	return p.recover(ctx)
+}
+
+// resize gives the data its length and, where the disk can, its blocks.
+func (p *Partial) resize(size int64) (err error) {
+	f, length := p.data.Load(), p.content().Length()
+	if size > length {
+		if err := f.Truncate(length); err != nil {
+			return err
+		}
+	}
+	preallocated, err := allocate(f, length)
+	p.sparse = !preallocated
+	return err
 }
 
 // beginState makes the state file durable before there is a piece that it could be about.

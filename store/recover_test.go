@@ -333,6 +333,34 @@ func TestRepairAt(t *testing.T) {
 	}
 }
 
+// TestACrashInsideRepair has the two moments at which a repair can be cut: before and after the name goes back.
+func TestACrashInsideRepair(t *testing.T) {
+	t.Parallel()
+	s := newSample(t, 5)
+	path := filepath.Join(t.TempDir(), "f")
+	damaged := append(bytes.Clone(s.data[:3*samplePiece+5]), "more"...)
+	try(t, os.WriteFile(path, damaged, 0o600))
+	cut := &Partial{ledger: newLedger(s.m), place: placeAt(path), state: must[*stateFile](t)(openState(path + stateSuffix))}
+	try(t, cut.beginState(), cut.state.close())
+	p := must[*Partial](t)(RepairAt(t.Context(), path, s.m, Options{}))
+	crash(p)
+	try(t, os.Truncate(path+partSuffix, int64(len(damaged)))) // as it was right after the rename
+	p = closing(t, beginAt(t, path, s))
+	if got := list(p.Bitmap()); !slices.Equal(got, []int{0, 1, 2}) {
+		t.Errorf("kept %v", got)
+	}
+	checkFile(t, closing(t, finish(t, s, p)), s, path)
+}
+
+func TestNoFolder(t *testing.T) {
+	t.Parallel()
+	s := newSample(t, 2)
+	_, err := BeginAt(t.Context(), filepath.Join(t.TempDir(), "no", "f"), s.m, Options{})
+	if !fault.Is(err, fault.Unavailable) || !errors.Is(err, fs.ErrNotExist) || fault.Hint(err) == "" {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestOpenAt(t *testing.T) {
 	t.Parallel()
 	s := newSample(t, 4)

@@ -111,6 +111,9 @@ type stateFile struct {
 func openState(path string) (*stateFile, error) {
 	for {
 		f, err := openRegular(path, os.O_RDWR|os.O_CREATE, 0o600)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fault.WithHint(fault.New(fault.Unavailable, "open state: %w", err), "make the folder first, or choose another one")
+		}
 		if err != nil {
 			return nil, fmt.Errorf("open state: %w", err)
 		}
