@@ -114,7 +114,7 @@ func draft(s *settings, b *book, q AddRequest, now time.Time) (*metadata.Update,
 	if u.Requires, err = b.requirements(q.Requires); err != nil {
 		return nil, err
 	}
-	if err := checkRule(u.Applicability); err != nil {
+	if err := metadata.CheckApplicability(u.Applicability); err != nil {
 		return nil, err
 	}
 	return &u, rehearse(u)
