@@ -101,7 +101,7 @@ func (d *Depot) Approve(ctx context.Context, r ApproveRequest, now time.Time, te
 		if err := cat.Stale(); err != nil {
 			return nil, err
 		}
-		if out.Content, err = d.obtain(ctx, p, target, tell); err != nil {
+		if out.Content, err = d.obtain(ctx, p, target, now, tell); err != nil {
 			return nil, err
 		}
 	}

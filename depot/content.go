@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/httpfallback"
@@ -39,12 +40,12 @@ const keepFree = 64 << 20
 // obtain gets the content of an update into the public folder. Every piece is checked against the signed root before it
 // counts, and the whole file against the signed SHA-256 before devices can see it. What an earlier run has left is kept.
 // The caller holds the work lock.
-func (d *Depot) obtain(ctx context.Context, p *metadata.Publisher, t *metadata.Target, tell func(Progress)) (*Obtained, error) {
+func (d *Depot) obtain(ctx context.Context, p *metadata.Publisher, t *metadata.Target, now time.Time, tell func(Progress)) (*Obtained, error) {
 	content, err := t.Content()
 	if err != nil {
 		return nil, fault.New(fault.Refused, "approve %s: %w", t.Path, err)
 	}
-	s := &supply{depot: d, publisher: p, target: t, content: content, tell: tell}
+	s := &supply{depot: d, publisher: p, target: t, content: content, now: now, tell: tell}
 	defer s.close()
 	if err := s.prove(ctx); err != nil {
 		return nil, fmt.Errorf("get content of %s: %w", t.Path, err)
@@ -62,6 +63,7 @@ type supply struct {
 	publisher *metadata.Publisher
 	target    *metadata.Target
 	content   piecehash.Content
+	now       time.Time
 	tell      func(Progress)
 
 	gate     *httpfallback.Gate // made when it is needed
@@ -85,11 +87,15 @@ func (s *supply) prove(ctx context.Context) (err error) {
 			return nil
 		}
 	}
-	m, err := s.depot.openMirror(s.publisher)
+	trust, err := s.depot.trustOf(s.publisher)
 	if err != nil {
 		return err
 	}
-	s.manifest, err = m.Layer(ctx, s.content)
+	m, err := metadata.NewMirror(metadata.MirrorConfig{Dir: s.depot.at.mirror(trust.Publisher), Trust: trust, Log: s.depot.log})
+	if err != nil {
+		return err
+	}
+	s.manifest, err = m.Layer(ctx, s.content, s.now)
 	if err == nil || fault.Is(err, fault.Untrusted) || ctx.Err() != nil {
 		return err
 	}

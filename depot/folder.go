@@ -41,6 +41,7 @@ func (f folder) serverCert() string        { return f.path("tls", "server.pem") 
 func (f folder) serverKey() string         { return f.path("tls", "server.key") }
 func (f folder) record() string            { return f.path("approvals", "record.json") }
 func (f folder) mirror(name string) string { return f.path("mirror", name) }
+func (f folder) served(name string) string { return f.path("mirror", name+".served") }
 func (f folder) trusted(name string, root piecehash.Hash) string {
 	return f.path("trust", name+"."+root.String()+".root.json")
 }
@@ -56,7 +57,7 @@ func (f folder) public(name ...string) string {
 
 // privateDirs are made by init, and again when one was lost.
 func (f folder) privateDirs() []string {
-	return []string{f.path("trust"), f.path("mirror"), f.path("incoming"), f.path("tls"), f.path("approvals")}
+	return []string{f.keys(), f.path("trust"), f.path("mirror"), f.path("incoming"), f.path("tls"), f.path("approvals")}
 }
 
 func (f folder) publicDirs() []string {

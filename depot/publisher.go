@@ -33,12 +33,25 @@ type PublisherStatus struct {
 	Origins      []string              `json:"origins,omitempty"`
 }
 
-// AddPublisher trusts a publisher, or replaces what was signed about it. It needs the offline targets key.
-func (d *Depot) AddPublisher(ctx context.Context, g Grant, unlock keys.Unlock, now time.Time) (*PublisherStatus, error) {
+// AddResult says what was signed about a publisher, and what came of its catalogue.
+type AddResult struct {
+	PublisherStatus
+	Sync Synced `json:"sync"`
+}
+
+// AddPublisher trusts a publisher, or replaces what was signed about it, and mirrors its catalogue, because devices miss
+// the catalogue of anybody they are told to trust. When only that fails, it stands in the result. It needs the offline
+// targets key.
+func (d *Depot) AddPublisher(ctx context.Context, g Grant, unlock keys.Unlock, now time.Time, tell func(Progress)) (*AddResult, error) {
 	signer, err := d.keys.OfflineSigner(keyTargets, unlock)
 	if err != nil {
 		return nil, err
 	}
+	lock, err := d.lock(ctx, d.at.workLock(), tell)
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Release()
 	if err := keepRoot(d.at, g.Trust); err != nil {
 		return nil, err
 	}
@@ -49,7 +62,13 @@ func (d *Depot) AddPublisher(ctx context.Context, g Grant, unlock keys.Unlock, n
 	if err := d.forgetRoots(g.Trust.Publisher, g.Trust.Root); err != nil {
 		return nil, err
 	}
-	return d.status(g.record())
+	status, err := d.status(g.record())
+	if err != nil {
+		return nil, err
+	}
+	tell(Progress{Step: "sync " + g.Trust.Publisher})
+	_, synced := d.syncOne(ctx, g.record(), now)
+	return &AddResult{*status, synced}, nil
 }
 
 // forgetRoots removes the kept roots of a publisher but one.
@@ -65,7 +84,7 @@ func (d *Depot) forgetRoots(name string, but []byte) error {
 }
 
 // RemovePublisher takes the trust back, and with it every approval of the publisher. It needs the offline targets key.
-func (d *Depot) RemovePublisher(ctx context.Context, name string, unlock keys.Unlock, now time.Time) error {
+func (d *Depot) RemovePublisher(ctx context.Context, name string, unlock keys.Unlock, now time.Time, tell func(Progress)) error {
 	if _, err := d.publisher(name); err != nil {
 		return err
 	}
@@ -73,6 +92,11 @@ func (d *Depot) RemovePublisher(ctx context.Context, name string, unlock keys.Un
 	if err != nil {
 		return err
 	}
+	lock, err := d.lock(ctx, d.at.workLock(), tell)
+	if err != nil {
+		return err
+	}
+	defer lock.Release()
 	err = d.update(ctx, now, []crypto.Signer{signer}, func(e *repository.Edit) error {
 		e.RemoveTarget(repository.RoleTargets, metadata.PublisherPath(name))
 		for _, ring := range d.set.Rings {
@@ -88,7 +112,7 @@ func (d *Depot) RemovePublisher(ctx context.Context, name string, unlock keys.Un
 	if err != nil {
 		return err
 	}
-	return errors.Join(os.RemoveAll(d.at.public(catalogueDir, name)), os.RemoveAll(d.at.mirror(name)), d.forgetRoots(name, nil))
+	return errors.Join(os.RemoveAll(d.at.public(catalogueDir, name)), os.RemoveAll(d.at.mirror(name)), os.RemoveAll(d.at.served(name)), d.forgetRoots(name, nil))
 }
 
 // Renew signs the targets role anew, for another 90 days, and the root for another year if withRoot is set. It needs the

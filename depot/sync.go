@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -97,36 +98,48 @@ func (d *Depot) chosen(names []string) ([]*metadata.Publisher, error) {
 // one, beside the failure; after any other failure it is nil. The caller holds the work lock.
 func (d *Depot) syncOne(ctx context.Context, p *metadata.Publisher, now time.Time) (*metadata.Catalogue, Synced) {
 	s := Synced{Publisher: p.Name}
-	m, err := d.openMirror(p)
-	if err != nil {
-		s.Failure = failureOf(err)
-		return nil, s
-	}
-	cat, err := m.Sync(ctx, now)
+	cat, err := d.fetchCatalogue(ctx, p, now)
 	if err != nil {
 		s.Failure = failureOf(fmt.Errorf("sync %s: %w", p.Name, err))
 	}
-	if cat == nil || err != nil && !fault.Is(err, fault.Unavailable) {
+	if cat == nil {
 		return nil, s
 	}
 	s.Updates, s.Refused, s.Expires = len(cat.Targets()), len(cat.Refused()), cat.Expires().UTC()
-	changed, err := publishCatalogue(d.at, p.Name, cat.Files())
-	if s.Changed = changed; err != nil {
+	if s.Changed, err = publishCatalogue(d.at, p.Name, cat.Files()); err != nil {
 		s.Failure = failureOf(fmt.Errorf("sync %s: %w", p.Name, err))
 		return nil, s
 	}
-	if changed {
+	if s.Changed {
 		d.log.InfoContext(ctx, "mirrored catalogue", slog.String("publisher", p.Name), slog.Int("updates", s.Updates), slog.Time("expires", s.Expires))
 	}
 	return cat, s
 }
 
-func (d *Depot) openMirror(p *metadata.Publisher) (*metadata.Mirror, error) {
+// fetchCatalogue asks the publisher. When it does not answer, what this depot serves of it is verified again, and returned
+// beside the error.
+func (d *Depot) fetchCatalogue(ctx context.Context, p *metadata.Publisher, now time.Time) (*metadata.Catalogue, error) {
 	trust, err := d.trustOf(p)
 	if err != nil {
 		return nil, err
 	}
-	return metadata.NewMirror(metadata.MirrorConfig{Dir: d.at.mirror(p.Name), Trust: trust, Log: d.log})
+	cat, err := d.mirror(ctx, d.at.mirror(p.Name), trust, now)
+	if err == nil || !fault.Is(err, fault.Unavailable) || ctx.Err() != nil {
+		return cat, err
+	}
+	own := *trust
+	own.Catalogues = []string{(&url.URL{Scheme: "file", Path: d.at.public(catalogueDir, p.Name)}).String()}
+	// It has a memory of its own: an interrupted sync may have seen a newer timestamp than what is served.
+	cat, _ = d.mirror(ctx, d.at.served(p.Name), &own, now)
+	return cat, err
+}
+
+func (d *Depot) mirror(ctx context.Context, dir string, trust *metadata.Trust, now time.Time) (*metadata.Catalogue, error) {
+	m, err := metadata.NewMirror(metadata.MirrorConfig{Dir: dir, Trust: trust, Log: d.log})
+	if err != nil {
+		return nil, err
+	}
+	return m.Sync(ctx, now)
 }
 
 // publishCatalogue puts a publisher's files where devices read them, byte for byte as they were signed: what others name

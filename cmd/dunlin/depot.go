@@ -75,7 +75,7 @@ func askDepot(c *cli.Context, r *depot.Request) (*depot.Response, error) {
 
 func depotProgress(c *cli.Context) func(depot.Progress) {
 	if c.Bool("json") || !isTerminal(os.Stderr) {
-		return nil
+		return func(depot.Progress) {}
 	}
 	return func(p depot.Progress) {
 		if p.Total == 0 {

@@ -42,14 +42,17 @@ func depotPublisherAdd(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	status, err := d.AddPublisher(c.Context, g, unlockOnce(), time.Now())
+	r, err := d.AddPublisher(c.Context, g, unlockOnce(), time.Now(), depotProgress(c))
 	if err != nil {
 		return err
 	}
 	if c.Bool("json") {
-		return printJSON(c.App.Writer, status)
+		return printJSON(c.App.Writer, r)
 	}
-	printPublishers(c.App.Writer, []depot.PublisherStatus{*status})
+	printPublishers(c.App.Writer, []depot.PublisherStatus{r.PublisherStatus})
+	if f := r.Sync.Failure; f != nil {
+		fmt.Fprintf(c.App.ErrWriter, "warning: it is trusted, but its catalogue could not be mirrored; run `dunlin depot sync`: %s\n", f.Text)
+	}
 	_, err = fmt.Fprintln(c.App.Writer, "compare the fingerprint with what the publisher says, by another way than the file came")
 	return err
 }
@@ -63,7 +66,7 @@ func depotPublisherRemove(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.RemovePublisher(c.Context, name, unlockOnce(), time.Now()); err != nil {
+	if err := d.RemovePublisher(c.Context, name, unlockOnce(), time.Now(), depotProgress(c)); err != nil {
 		return err
 	}
 	if c.Bool("json") {

@@ -57,7 +57,7 @@ func join(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	got, err := metadata.Bootstrap(c.Context, token, time.Now())
+	got, err := metadata.Bootstrap(c.Context, token, time.Now(), nil)
 	if err != nil {
 		return fmt.Errorf("join %s: %w", strings.Join(token.Depots, ", "), err)
 	}
