@@ -1,6 +1,7 @@
 package metadata_test
 
 import (
+	"encoding/pem"
 	"os"
 	"testing"
 )
@@ -10,4 +11,8 @@ func write(t *testing.T, path string, b []byte) {
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func pemOf(der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }

@@ -112,7 +112,7 @@ func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, erro
 	if err != nil {
 		return nil, fault.New(fault.Usage, "connect to %s: proxy: %w", addr, err)
 	}
-	raw, err := connect(ctx, network, addr, proxy)
+	raw, err := d.connect(ctx, network, addr, proxy)
 	if err != nil {
 		return nil, err
 	}

@@ -16,18 +16,17 @@ import (
 
 // connect opens a connection to addr, through a proxy if there is one. Errors are unavailable: who is at the other end is
 // for the handshake to find out.
-func connect(ctx context.Context, network, addr string, proxy *url.URL) (net.Conn, error) {
-	var d net.Dialer
+func (d *dialer) connect(ctx context.Context, network, addr string, proxy *url.URL) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	if proxy == nil {
-		conn, err := d.DialContext(ctx, network, addr)
+		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
 		if err != nil {
 			return nil, fault.New(fault.Unavailable, "connect to %s: %w", addr, err)
 		}
 		return conn, nil
 	}
-	conn, err := dialProxy(ctx, &d, network, proxy)
+	conn, err := d.dialProxy(ctx, network, proxy)
 	if err != nil {
 		return nil, fault.New(fault.Unavailable, "connect to the proxy %s: %w", proxy.Redacted(), err)
 	}
@@ -38,13 +37,17 @@ func connect(ctx context.Context, network, addr string, proxy *url.URL) (net.Con
 	return conn, nil
 }
 
-// dialProxy connects to the proxy itself. An https proxy is verified as the system does it: the pins are not its.
-func dialProxy(ctx context.Context, d *net.Dialer, network string, proxy *url.URL) (net.Conn, error) {
+// dialProxy connects to the proxy itself. An https proxy is verified as this machine does it: the pins are not its.
+func (d *dialer) dialProxy(ctx context.Context, network string, proxy *url.URL) (net.Conn, error) {
 	switch proxy.Scheme {
 	case "http":
-		return d.DialContext(ctx, network, proxyAddr(proxy, "80"))
+		return new(net.Dialer).DialContext(ctx, network, proxyAddr(proxy, "80"))
 	case "https":
-		t := tls.Dialer{NetDialer: d, Config: &tls.Config{ServerName: proxy.Hostname(), MinVersion: tls.VersionTLS12}}
+		roots, err := d.system()
+		if err != nil {
+			return nil, err
+		}
+		t := tls.Dialer{Config: &tls.Config{ServerName: proxy.Hostname(), MinVersion: tls.VersionTLS12, RootCAs: roots, Time: d.now}}
 		return t.DialContext(ctx, network, proxyAddr(proxy, "443"))
 	default:
 		return nil, fault.WithHint(fault.New(fault.Usage, "scheme %q", proxy.Scheme), "use an http or https proxy")
