@@ -17,8 +17,10 @@ const (
 	maxBackoff   = 30 * time.Second
 	// forgiven is how long a mirror that failed stays behind those that did not.
 	forgiven = 2 * time.Minute
-	// longWait is the pause of a mirror that answers but not with the content, or stalls: asking again soon is of no use.
-	longWait = 30 * time.Second
+	// wrongWait is the pause of a mirror that answers, but not with the content: asking again at once is of no use.
+	wrongWait = 10 * time.Second
+	// stallWait is that of one that stalls: it has cost a whole window already.
+	stallWait = 30 * time.Second
 	// minProgress is what an attempt must bring, in bytes, to count as progress: a server that breaks every connection
 	// after a few bytes would otherwise be asked for ever.
 	minProgress = 4 << 10
@@ -68,7 +70,7 @@ func (o *Origin) pick(ctx context.Context, until time.Time, holder *mirror, half
 			return m, err
 		}
 		if free.After(until) {
-			return nil, o.unavailable(free.Sub(now))
+			return nil, o.unavailable()
 		}
 		timer := time.NewTimer(free.Sub(now))
 		select {
@@ -124,7 +126,7 @@ func (m *mirror) before(n *mirror, now time.Time) bool {
 
 // unavailable says what each mirror did last. The lies of dropped mirrors stand in the text only: their kind would hide
 // that another mirror may come back.
-func (o *Origin) unavailable(wait time.Duration) error {
+func (o *Origin) unavailable() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	var why error
@@ -144,7 +146,7 @@ func (o *Origin) unavailable(wait time.Duration) error {
 		err = fault.New(fault.Of(err), "%w (%d other mirrors were dropped because they sent wrong bytes)", err, lies)
 	}
 	return fault.WithHint(fault.New(fault.Of(err), "origin of %v: %w", o.content.Root(), err),
-		"%s", cmp.Or(fault.Hint(err), "the origin is tried again in "+wait.Round(100*time.Millisecond).String()))
+		"%s", cmp.Or(fault.Hint(err), "check that "+o.mirrors[0].home.url.Host+" answers and has the file"))
 }
 
 // praise notes that a mirror brought all that it was asked for.

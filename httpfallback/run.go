@@ -181,7 +181,7 @@ func pause(resp *http.Response, now time.Time) time.Duration {
 	if resp.StatusCode/100 == 5 || resp.StatusCode == http.StatusTooManyRequests {
 		return 0
 	}
-	return longWait
+	return wrongWait
 }
 
 // read fills pieces from s until piece end and hands each to the sink.

@@ -89,7 +89,7 @@ func (s *stream) reason(err error) error {
 // penalty is how long a mirror is left alone after the stream failed.
 func (s *stream) penalty() time.Duration {
 	if errors.Is(context.Cause(s.ctx), errStalled) {
-		return longWait
+		return stallWait
 	}
 	return 0
 }

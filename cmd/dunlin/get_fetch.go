@@ -13,9 +13,9 @@ import (
 
 // download fetches the file. It stays shared when it is whole.
 func (g *getter) download(ctx context.Context) (_ shared, stats fetch.Stats, err error) {
-	origin, err := g.origin()
-	if err != nil {
-		return shared{}, stats, err
+	origin := g.origin()
+	if origin != nil {
+		defer origin.Close()
 	}
 	part, err := store.BeginAt(ctx, g.path, g.meta.Manifest, store.Options{WholeHash: true, Log: g.log})
 	if err != nil {
@@ -98,14 +98,19 @@ func (g *getter) options(site fetch.Site, origin *httpfallback.Origin) fetch.Opt
 	return opt
 }
 
-// origin returns the origins of the metainfo, nil when it has none.
-func (g *getter) origin() (*httpfallback.Origin, error) {
+// origin returns the origins of the metainfo, nil when it has none that can be used: then only peers can deliver.
+func (g *getter) origin() *httpfallback.Origin {
 	urls := g.meta.Origins()
 	if len(urls) == 0 {
 		g.log.Warn("the metainfo names no origin: only peers can deliver the file")
-		return nil, nil
+		return nil
 	}
-	return httpfallback.NewOrigin(httpfallback.OriginConfig{Gate: g.gate, Content: g.meta.Manifest.Content, URLs: urls, Log: g.log})
+	o, err := httpfallback.NewOrigin(httpfallback.OriginConfig{Gate: g.gate, Content: g.meta.Manifest.Content, URLs: urls, Log: g.log})
+	if err != nil {
+		g.log.Warn("only peers can deliver the file", "err", err)
+		return nil
+	}
+	return o
 }
 
 // add sums the bytes of two rounds; the rest is that of the later one.
