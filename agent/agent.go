@@ -11,9 +11,11 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
+	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/httpfallback"
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/internal/filelock"
+	"github.com/dunlin-project/dunlin/metadata"
 	"github.com/dunlin-project/dunlin/store"
 )
 
@@ -39,11 +41,13 @@ type Agent struct {
 	times   schedule
 	gate    *httpfallback.Gate
 	store   *store.Store
+	source  *source
 	device  *device
 	limit   *rate.Limiter // of each download; nil is none
 	metrics *metrics
 	lan     *lan
 	board   board
+	life    context.Context //nolint:containedctx // what outlives a cycle ends with Run or Once; set there
 
 	metricsUp func(addr string) // told where metrics are served; for tests
 }
@@ -68,6 +72,7 @@ func New(cfg Config, opt Options) (*Agent, error) {
 		Rate: int64(cfg.Limits.Origin), UserAgent: "dunlin/" + opt.Version, Log: opt.Log,
 	})
 	a.metrics = newMetrics(opt.Version)
+	a.limit = fetch.NewLimit(int64(cfg.Limits.Download))
 	if cfg.Sharing == SharingOff {
 		opt.OpenSwarm = nil
 	}
@@ -75,11 +80,31 @@ func New(cfg Config, opt Options) (*Agent, error) {
 	if a.store, err = store.Open(a.dir.content(), store.Options{Reserve: int64(cfg.Limits.Reserve), Log: opt.Log}); err != nil {
 		return nil, err
 	}
-	if a.device, err = newDevice(a); err != nil {
+	if err := a.trust(); err != nil {
 		return nil, err
 	}
 	a.board.change(func(s *Status) { s.Device, s.Version, s.Ring = a.id, opt.Version, cfg.Ring })
 	return a, nil
+}
+
+// trust builds what hangs on the anchors of trust.
+func (a *Agent) trust() error {
+	anchor, authority, err := a.dir.anchors()
+	if err != nil {
+		return err
+	}
+	pins, err := a.cfg.pins(authority)
+	if err != nil {
+		return err
+	}
+	a.source, err = newSource(metadata.ClientConfig{
+		Dir: a.dir.metadata(), Anchor: anchor, Depots: a.cfg.Depots, CA: authority, Pins: pins, Ring: a.cfg.Ring, Log: a.log,
+	})
+	if err != nil {
+		return err
+	}
+	a.device, err = newDevice(a.cfg, a.dir, anchor, a.log)
+	return err
 }
 
 // Run goes through cycles until ctx ends, and serves the control socket, the metrics and the other devices meanwhile. It
@@ -115,8 +140,9 @@ func (a *Agent) live(ctx context.Context, f func(context.Context) error) error {
 	defer func() { _ = lock.Release() }()
 	defer func() { _ = a.gate.Close() }()
 	defer a.lan.leave()
+	a.life = ctx
 	a.recall()
-	if err := a.device.recover(ctx); err != nil {
+	if _, err := a.device.installer.Recover(ctx); err != nil {
 		return err
 	}
 	return f(ctx)

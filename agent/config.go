@@ -92,9 +92,6 @@ type Config struct {
 	Labels map[string]Label `yaml:"labels,omitempty"`
 	// Handlers are the ways of installing that this device allows. Empty: all that this version has.
 	Handlers []string `yaml:"handlers,omitempty"`
-	// Root is put before every destination of an update, for images and for tests. Default "/". Another one refuses
-	// the handler exec, which could not be held below it.
-	Root string `yaml:"root,omitempty"`
 
 	// Metrics is the IP:PORT that Prometheus may scrape, or off. Default 127.0.0.1:9680.
 	Metrics string `yaml:"metrics,omitempty"`
@@ -121,7 +118,6 @@ func (c Config) withDefaults() Config {
 	set(&c.StateDir, DefaultStateDir)
 	set(&c.Metrics, DefaultMetrics)
 	set(&c.Control, DefaultControl)
-	set(&c.Root, "/")
 	set((*string)(&c.Sharing), string(SharingLAN))
 	set((*string)(&c.Discovery), string(SwitchOn))
 	if c.Interval == 0 {
@@ -267,16 +263,11 @@ func (c Config) checkLabels() error {
 }
 
 func (c Config) checkPlaces() error {
-	for name, path := range map[string]string{"state_dir": c.StateDir, "root": c.Root} {
-		if path != "" && !filepath.IsAbs(path) {
-			return wrong("%s: %.80q is not an absolute path", name, path)
-		}
+	if c.StateDir != "" && !filepath.IsAbs(c.StateDir) {
+		return wrong("state_dir: %.80q is not an absolute path", c.StateDir)
 	}
 	if c.Control != "" && c.Control != Off && (!filepath.IsAbs(c.Control) || len(c.Control) > maxSocketPath) {
 		return wrong("control: %.120q is neither off nor an absolute path of at most %d bytes", c.Control, maxSocketPath)
-	}
-	if c.Root != "" && filepath.Clean(c.Root) != "/" && slices.Contains(c.Handlers, metadata.HandlerExec) {
-		return wrong("root is %s, but handlers has exec, which could not be held below it", c.Root)
 	}
 	if c.Metrics != "" && c.Metrics != Off {
 		if _, err := netip.ParseAddrPort(c.Metrics); err != nil {

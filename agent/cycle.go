@@ -2,29 +2,209 @@ package agent
 
 import (
 	"context"
-
-	"golang.org/x/time/rate"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
 
 	"github.com/dunlin-project/dunlin/fetch"
+	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/metadata"
 )
 
-type action = metadata.Action
-
-const (
-	actionInstall = metadata.ActionInstall
-	actionRemove  = metadata.ActionRemove
-)
-
-type work struct {
-	offer  metadata.Offer
-	view   *metadata.View
-	client layerSource
+// cycle is one round, with its beginning and its end in status, metrics and log. Its error is that of the worst thing that
+// happened.
+func (a *Agent) cycle(ctx context.Context) error {
+	started := time.Now()
+	a.board.change(func(s *Status) { s.Cycle = &Cycle{Started: started, Result: "running"} })
+	err := a.round(ctx, started)
+	if ctx.Err() != nil {
+		err = fault.New(fault.Unavailable, "the cycle was stopped: %w", ctx.Err())
+	}
+	ended := time.Now()
+	a.board.change(func(s *Status) {
+		c := *s.Cycle
+		c.Ended, c.Result = ended, outcome(err)
+		s.Cycle = &c
+	})
+	a.metrics.cycles.WithLabelValues(outcome(err)).Inc()
+	if err != nil {
+		a.log.WarnContext(ctx, "cycle ended", slog.Any("err", err), slog.Duration("took", ended.Sub(started)))
+		return err
+	}
+	a.metrics.lastGood.Set(float64(ended.Unix()))
+	a.log.InfoContext(ctx, "cycle ended", slog.Duration("took", ended.Sub(started)))
+	return nil
 }
 
-func (w *work) progress(fetch.Stats) {}
-func (w *work) arrived(fetch.Stats)  {}
+// round is the life of a device, once: ask, decide, get, install (design, section 3). What goes wrong with one update
+// keeps no other from its turn.
+func (a *Agent) round(ctx context.Context, now time.Time) error {
+	a.meet(ctx, a.source.last(now))
+	got, syncErr := a.source.sync(ctx, now)
+	a.tellSync(got.view, syncErr)
+	if got.view == nil {
+		return syncErr
+	}
+	a.meet(ctx, got.view)
+	have, err := a.device.inventory(ctx)
+	if err != nil {
+		return err
+	}
+	d := plan(surveyOf(got.view, a.cfg.Ring, have, a.device.rules), a.device.policy(a.id), got.view.Now())
+	a.board.list(a.remember(d.updates))
+	errs := append(d.refused, syncErr)
+	errs = append(errs, a.work(ctx, d.jobs, got)...)
+	a.tidy(ctx, got.view)
+	return worstOf(errs)
+}
 
-func (a *Agent) cycle(ctx context.Context) error { return nil }
+// work does the jobs, one after the other. A job whose needs were not met in this cycle waits for the next.
+func (a *Agent) work(ctx context.Context, jobs []Job, got synced) []error {
+	var errs []error
+	failed := make(map[metadata.Key]bool)
+	for _, j := range jobs {
+		if need := firstOf(j.After, failed); need != nil {
+			failed[j.Key] = true
+			a.tell(j, func(u *Update) { u.State, u.Reason = StateWaiting, "it needs "+need.ID+", which was not installed" })
+			continue
+		}
+		err := a.do(ctx, &work{Job: j, synced: got})
+		a.metrics.jobs.WithLabelValues(string(metadata.ActionInstall), outcome(err)).Inc()
+		if ctx.Err() != nil {
+			return append(errs, err)
+		}
+		failed[j.Key] = err != nil
+		errs = append(errs, err)
+	}
+	return errs
+}
 
-var _ rate.Limiter
+func firstOf(keys []metadata.Key, in map[metadata.Key]bool) *metadata.Key {
+	for _, k := range keys {
+		if in[k] {
+			return &k
+		}
+	}
+	return nil
+}
+
+// work is one job on its way.
+type work struct {
+	Job
+	synced
+	done *Transfer // what the fetches that have ended brought
+}
+
+// do gets an update and has it installed.
+func (a *Agent) do(ctx context.Context, w *work) error {
+	a.tell(w.Job, func(u *Update) { u.State, u.Error, u.Reason = StateDownloading, nil, "" })
+	reboot, err := a.getAndInstall(ctx, w)
+	if err != nil {
+		err = fmt.Errorf("%v: %w", w.Job, err)
+	}
+	now := time.Now()
+	a.tell(w.Job, func(u *Update) {
+		u.Since, u.Transfer = now, w.done
+		switch {
+		case err == nil:
+			u.State, u.Reboot = StateInstalled, reboot
+		case fault.Is(err, fault.Refused):
+			u.State, u.Error = StateRefused, failure(err)
+		default:
+			u.State, u.Error = StateFailed, failure(err)
+		}
+	})
+	if err != nil {
+		a.log.WarnContext(ctx, "update not installed, the next cycle tries again", slog.String("update", w.String()), slog.Any("err", err))
+	}
+	return err
+}
+
+func (a *Agent) getAndInstall(ctx context.Context, w *work) (reboot bool, err error) {
+	file, err := a.download(ctx, w)
+	if err != nil {
+		return false, err
+	}
+	a.tell(w.Job, func(u *Update) { u.State = StateInstalling })
+	file, checked, err := a.check(ctx, w, file)
+	if err != nil {
+		return false, err
+	}
+	defer checked.Close()
+	defer a.keep(ctx, w, file)
+	o, err := a.device.installer.Apply(ctx, checked)
+	return o.Reboot, err
+}
+
+// progress shows a fetch that runs, arrived one that has ended.
+func (a *Agent) progress(w *work, s fetch.Stats) {
+	a.tell(w.Job, func(u *Update) { u.Transfer = w.done.add(s) })
+}
+
+func (w *work) arrived(s fetch.Stats) { w.done = w.done.add(s) }
+
+// tell changes the entry of a job in the status.
+func (a *Agent) tell(j Job, f func(*Update)) {
+	t := j.Offer.Target()
+	u := updateOf(j.Key, t, metadata.ActionInstall, StatePending, "")
+	a.board.change(func(s *Status) {
+		for _, old := range s.Updates {
+			if byName(old, u) == 0 {
+				u = old
+			}
+		}
+	})
+	f(&u)
+	a.board.set(u)
+}
+
+// remember takes over what earlier cycles said about updates and a plan does not know.
+func (a *Agent) remember(updates []Update) []Update {
+	var old []Update
+	a.board.change(func(s *Status) { old = s.Updates })
+	known := make(map[[4]string]Update, len(old))
+	for _, u := range old {
+		known[nameOf(u)] = u
+	}
+	for i := range updates {
+		u := &updates[i]
+		if was, ok := known[nameOf(*u)]; ok {
+			u.Transfer = was.Transfer
+			if u.Since.IsZero() && u.State == was.State {
+				u.Since = was.Since
+			}
+		}
+	}
+	return updates
+}
+
+func nameOf(u Update) [4]string { return [4]string{u.Publisher, u.ID, u.Version, u.SHA256} }
+
+// tellSync says in the status what came of asking the depot.
+func (a *Agent) tellSync(view *metadata.View, err error) {
+	var expires []Expiry
+	if view != nil {
+		expires = expiries(view)
+	}
+	group := a.lan.name()
+	a.board.change(func(s *Status) {
+		c := *s.Cycle
+		c.Sync = failure(err)
+		s.Cycle, s.Group = &c, group
+		if view != nil {
+			s.Expires = expires
+		}
+	})
+}
+
+func expiries(view *metadata.View) []Expiry {
+	out := []Expiry{{Role: "approvals", Expires: view.Expires()}}
+	for _, c := range view.Catalogues() {
+		if c.Err() == nil {
+			out = append(out, Expiry{Role: "catalogue", Name: c.Publisher(), Expires: c.Expires()})
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Expiry) int { return a.Expires.Compare(b.Expires) })
+	return out
+}

@@ -3,14 +3,11 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"strings"
+	"slices"
 
 	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/httpfallback"
-	"github.com/dunlin-project/dunlin/internal/fault"
-	"github.com/dunlin-project/dunlin/metadata"
 	"github.com/dunlin-project/dunlin/piecehash"
 	"github.com/dunlin-project/dunlin/store"
 )
@@ -19,9 +16,9 @@ import (
 const sealTries = 3
 
 // download brings a payload into the store, or finds it there. What an earlier run has left is kept; pieces that have
-// arrived serve other devices at once. tell is called as the bytes come.
+// arrived serve other devices at once.
 func (a *Agent) download(ctx context.Context, w *work) (*store.File, error) {
-	c := w.offer.Content()
+	c := w.Offer.Content()
 	if f, err := a.store.File(c.Root()); err == nil {
 		return f, nil
 	}
@@ -83,7 +80,7 @@ func (a *Agent) complete(ctx context.Context, w *work, part *store.Partial) (*st
 // fill fetches what a part lacks. It reports whether the part is shared now, and so the lan's to close.
 func (a *Agent) fill(ctx context.Context, w *work, part *store.Partial) (shared bool, err error) {
 	opt := fetch.Options{Limit: a.limit, Log: a.log}
-	if w.offer.Approval().Peering {
+	if w.Offer.Approval().Peering {
 		if seat := a.lan.serve(part); seat != nil {
 			shared, opt.Site, opt.Self = true, seat, seat.Self()
 		}
@@ -104,7 +101,7 @@ func (a *Agent) fill(ctx context.Context, w *work, part *store.Partial) (shared 
 	meter := transferMeter{m: a.metrics}
 	opt.Progress = func(s fetch.Stats) {
 		meter.update(s)
-		w.progress(s)
+		a.progress(w, s)
 	}
 	stats, err := fetch.File(ctx, checkedPart{part, a.metrics.checks}, opt)
 	meter.end(stats, err)
@@ -115,48 +112,43 @@ func (a *Agent) fill(ctx context.Context, w *work, part *store.Partial) (shared 
 // origin returns where the payload can be had by HTTP: what the organisation has signed and what the device was enrolled
 // with, and after those what the publisher says, which may only lead to the public Internet.
 func (a *Agent) origin(w *work) (*httpfallback.Origin, error) {
-	c := w.offer.Content()
-	var bases []string
-	bases = append(bases, w.view.Fleet().Origins...)
-	bases = append(bases, w.offer.Publisher().Origins...)
-	bases = append(bases, a.cfg.Content...)
+	c := w.Offer.Content()
 	return httpfallback.NewOrigin(httpfallback.OriginConfig{
-		Gate: a.gate, Content: c, URLs: contentURLs(bases, c), Hints: contentURLs(w.offer.Update().Origins, c), Log: a.log,
+		Gate: a.gate, Content: c, URLs: contentURLs(a.bases(w), c), Hints: contentURLs(w.Update.Origins, c), Log: a.log,
 	})
 }
 
-// contentURLs is the one form that all origins have.
+// bases returns where the organisation says that content is, best first.
+func (a *Agent) bases(w *work) []string {
+	return slices.Concat(w.view.Fleet().Origins, w.Offer.Publisher().Origins, a.cfg.Content)
+}
+
 func contentURLs(bases []string, c piecehash.Content) []string {
 	urls := make([]string, 0, len(bases))
 	for _, b := range bases {
-		urls = append(urls, strings.TrimSuffix(b, "/")+"/content/"+c.Root().String())
+		urls = append(urls, httpfallback.ContentURL(b, c.Root()))
 	}
 	return urls
 }
 
-// manifest gets the piece layer, from where the metadata comes or else from other devices: it proves itself, so it may
-// come from anybody.
+// manifest gets the piece layer: from where the metadata comes, or from other devices, or from where content is. It proves
+// itself, so it may come from anybody.
 func (a *Agent) manifest(ctx context.Context, w *work, c piecehash.Content) (*piecehash.Manifest, error) {
 	if c.LayerSize() == 0 {
 		return c.Prove(nil)
 	}
 	m, err := w.client.Layer(ctx, c)
-	if err == nil {
-		return m, nil
+	if err == nil || ctx.Err() != nil {
+		return m, err
 	}
-	if w.offer.Approval().Peering {
-		m, peerErr := a.lan.layer(ctx, c)
-		if peerErr == nil {
-			a.log.WarnContext(ctx, "the piece layer came from another device, the depot did not give it", slog.Any("err", err))
+	a.log.WarnContext(ctx, "the depot does not give the piece layer, others may", slog.Any("err", err))
+	if w.Offer.Approval().Peering {
+		if m, peerErr := a.lan.layer(ctx, c); peerErr == nil {
 			return m, nil
 		}
 	}
-	return nil, fault.Wrap(fault.Unavailable, fmt.Errorf("get the piece layer of %v: %w", c.Root(), err))
+	if m, originErr := httpfallback.FetchLayer(ctx, a.gate, a.bases(w), c); originErr == nil {
+		return m, nil
+	}
+	return nil, err
 }
-
-// layerSource is what manifest needs of metadata.Client.
-type layerSource interface {
-	Layer(ctx context.Context, c piecehash.Content) (*piecehash.Manifest, error)
-}
-
-var _ layerSource = (*metadata.Client)(nil)

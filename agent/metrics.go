@@ -13,6 +13,7 @@ import (
 
 	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/internal/fault"
+	"github.com/dunlin-project/dunlin/metadata"
 	"github.com/dunlin-project/dunlin/piecehash"
 )
 
@@ -108,8 +109,8 @@ func (m *metrics) showZeros() {
 	}
 	for _, o := range outcomes() {
 		m.cycles.WithLabelValues(o)
-		m.jobs.WithLabelValues(string(actionInstall), o)
-		m.jobs.WithLabelValues(string(actionRemove), o)
+		m.jobs.WithLabelValues(string(metadata.ActionInstall), o)
+		m.jobs.WithLabelValues(string(metadata.ActionRemove), o)
 	}
 	for _, s := range States() {
 		m.updates.WithLabelValues(string(s))
