@@ -60,7 +60,7 @@ func (i *Installer) apply(ctx context.Context, v *Verified) (Outcome, error) {
 // run lets the handler work and asks the health check what it thinks of it.
 func (t *Transaction) run(ctx context.Context) (Outcome, error) {
 	u := t.v.Update()
-	t.i.step("begun")
+	t.i.cfg.Probe("begun")
 	o, err := t.handle(ctx, duration(u.Timeout, t.i.cfg.Timeout))
 	if err != nil {
 		return Outcome{}, err
@@ -68,7 +68,7 @@ func (t *Transaction) run(ctx context.Context) (Outcome, error) {
 	if len(o.Evidence) > maxEvidence {
 		return Outcome{}, fault.New(fault.Install, "handler %s: %d bytes of evidence, at most %d", u.Handler, len(o.Evidence), maxEvidence)
 	}
-	t.i.step("applied")
+	t.i.cfg.Probe("applied")
 	return o, t.checkHealth(ctx)
 }
 
@@ -113,7 +113,7 @@ func (t *Transaction) checkHealth(ctx context.Context) error {
 	case r.TimedOut || r.Code != 0:
 		return fault.New(fault.Install, "health check %s: %v; it printed %.2000q", path.Base(u.Health.Command[0]), r, r.Output)
 	}
-	t.i.step("healthy")
+	t.i.cfg.Probe("healthy")
 	return nil
 }
 
@@ -137,7 +137,7 @@ func (i *Installer) abandon(ctx context.Context, cause error) error {
 func (i *Installer) conclude(ctx context.Context, t *Transaction, o Outcome) error {
 	err := i.writeResult(t, o)
 	if err == nil {
-		i.step("written")
+		i.cfg.Probe("written")
 		err = durable.Rename(i.folder.begun(), i.folder.decided())
 	}
 	if err != nil {
@@ -146,7 +146,7 @@ func (i *Installer) conclude(ctx context.Context, t *Transaction, o Outcome) err
 		}
 		return err // it is decided, but the folder could not be synced
 	}
-	i.step("decided")
+	i.cfg.Probe("decided")
 	return i.finish(ctx)
 }
 
@@ -191,7 +191,7 @@ func (t *Transaction) record(o Outcome, floor floorEntry) ([]byte, error) {
 		Publisher: u.Publisher, ID: u.ID, Version: u.Version, Release: u.Release,
 		Handler: u.Handler, Destination: u.Destination,
 		Length: t.v.Length(), SHA256: t.v.SHA256(), Root: u.Root,
-		Ring: t.v.offer.Ring(), Signer: t.v.signer.KeyID, Installed: t.v.now.UTC().Truncate(time.Second),
+		Ring: t.v.offer.Ring(), Signer: t.v.signer.KeyID, Installed: t.v.view.Now().UTC().Truncate(time.Second),
 		Reboot: o.Reboot, Evidence: o.Evidence, Floor: floor, Bundle: bundle,
 	}
 	return r.encode()

@@ -119,7 +119,7 @@ func (c *change) prepare(dir *os.Root) error {
 }
 
 // switchOver keeps the old state under another name, and then replaces it in one step.
-func (c *change) switchOver(dir *os.Root, step func(string)) error {
+func (c *change) switchOver(dir *os.Root, probe func(string)) error {
 	if c.Had {
 		if err := keep(dir, c.Name, c.Old); err != nil {
 			return fmt.Errorf("keep what was there: %w", err)
@@ -128,21 +128,22 @@ func (c *change) switchOver(dir *os.Root, step func(string)) error {
 		if err := disk.SyncDir(dir); err != nil {
 			return err
 		}
-		step("kept")
+		probe("kept")
 	}
 	if err := dir.Rename(c.New, c.Name); err != nil {
 		return err
 	}
-	step("switched")
+	probe("switched")
 	return disk.SyncDir(dir)
 }
 
 // undo restores the old state and takes away what was made. It may be called again after a crash in its middle.
-func (c *change) undo(dir *os.Root) error {
+func (c *change) undo(dir *os.Root, probe func(string)) error {
 	if c.Inode != 0 && c.isNew(dir) {
 		if err := c.restore(dir); err != nil {
 			return fmt.Errorf("put back %s: %w", c.Name, err)
 		}
+		probe("restored")
 	}
 	return errors.Join(remove(dir, append([]string{c.Old, c.New, c.Work}, c.Made...)), disk.SyncDir(dir))
 }
@@ -169,7 +170,7 @@ func (c *change) restore(dir *os.Root) error {
 }
 
 // settle takes away the old state.
-func (c *change) settle(dir *os.Root) error {
+func (c *change) settle(dir *os.Root, _ func(string)) error {
 	return errors.Join(remove(dir, append([]string{c.Old, c.New, c.Work}, c.Drop...)), disk.SyncDir(dir))
 }
 

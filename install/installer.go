@@ -49,6 +49,8 @@ type Config struct {
 	HealthTimeout time.Duration
 	// Log gets one record for each change of state. Nil discards.
 	Log *slog.Logger
+	// Probe is called between the steps of an installation, by their names, for tests that pull the plug there. Nil: none.
+	Probe func(step string)
 }
 
 // Installer installs updates on one device. It is safe for concurrent use, also by several processes: one installs, the
@@ -56,13 +58,15 @@ type Config struct {
 type Installer struct {
 	cfg    Config
 	folder folder
-	step   func(name string) // tests pull the plug here; see export_test.go
 }
 
 // New checks the configuration and makes the folders. A folder that others could write to is fault.Refused.
 func New(cfg Config) (*Installer, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Probe == nil {
+		cfg.Probe = func(string) {}
 	}
 	if cfg.Schemes == nil {
 		cfg.Schemes = map[string]Scheme{metadata.SchemeMinisign: signature.Minisign{}}
@@ -76,7 +80,7 @@ func New(cfg Config) (*Installer, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	i := &Installer{cfg: cfg, folder: folder(cfg.Dir), step: func(string) {}}
+	i := &Installer{cfg: cfg, folder: folder(cfg.Dir)}
 	if err := i.folder.make(); err != nil {
 		return nil, disk.Fault(fault.Internal, cfg.Dir, err)
 	}

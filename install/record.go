@@ -42,7 +42,7 @@ type Record struct {
 	Root        piecehash.Root `json:"root"`   // of the payload
 	Ring        string         `json:"ring"`
 	Signer      string         `json:"signer"`             // key id of the payload's signature
-	Installed   time.Time      `json:"installed"`          // when; the clock of Request.Now
+	Installed   time.Time      `json:"installed"`          // when: Request.Now, or a later time that the metadata proved
 	Reboot      bool           `json:"reboot,omitempty"`   // the handler asked for one
 	Evidence    string         `json:"evidence,omitempty"` // the handler's own: by what it finds again what it installed
 	Floor       floorEntry     `json:"floor"`              // as it was after the installation

@@ -90,12 +90,12 @@ func (i *Installer) takeBack(ctx context.Context) error {
 			return err
 		}
 	}
-	i.step("taken back")
+	i.cfg.Probe("taken back")
 	return removeTransaction(dir)
 }
 
 // each does something with the change of a journal, in its folder. Without the folder there is nothing to do.
-func (i *Installer) each(j *journal, do func(*change, *os.Root) error) error {
+func (i *Installer) each(j *journal, do func(*change, *os.Root, func(string)) error) error {
 	if j.Change == nil {
 		return nil
 	}
@@ -106,7 +106,7 @@ func (i *Installer) each(j *journal, do func(*change, *os.Root) error) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(do(j.Change, dir), dir.Close())
+	return errors.Join(do(j.Change, dir, i.cfg.Probe), dir.Close())
 }
 
 // finish brings a decided transaction to its end. Every step of it may have happened already.
@@ -116,12 +116,12 @@ func (i *Installer) finish(ctx context.Context) error {
 		if err := moveIfThere(filepath.Join(dir, name), i.folder.join(name)); err != nil {
 			return err
 		}
-		i.step("floor")
+		i.cfg.Probe("floor")
 	}
 	if err := i.finishRecord(ctx, dir); err != nil {
 		return err
 	}
-	i.step("recorded")
+	i.cfg.Probe("recorded")
 	j, err := readJournal(dir)
 	if err == nil {
 		err = i.each(j, (*change).settle)
@@ -133,7 +133,7 @@ func (i *Installer) finish(ctx context.Context) error {
 	if err == nil {
 		i.cfg.Log.InfoContext(ctx, "update installed", logUpdate(j.Publisher, j.ID, j.Version))
 	}
-	i.step("settled")
+	i.cfg.Probe("settled")
 	return removeTransaction(dir)
 }
 

@@ -103,7 +103,7 @@ func (t *Transaction) note() error {
 	if err := sealed.Write(filepath.Join(t.dir, journalFile), journalFormat, b); err != nil {
 		return fmt.Errorf("write journal: %w", err)
 	}
-	t.i.step("noted")
+	t.i.cfg.Probe("noted")
 	return nil
 }
 
@@ -157,7 +157,7 @@ func (p *Place) Switch(drop ...string) error {
 	if err := t.note(); err != nil {
 		return err
 	}
-	return c.switchOver(p.Root, t.i.step)
+	return c.switchOver(p.Root, t.i.cfg.Probe)
 }
 
 // close lets go of the place.

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path"
-	"slices"
 	"strings"
 	"time"
 
@@ -44,7 +43,6 @@ type Verified struct {
 	view    *metadata.View
 	offer   metadata.Offer
 	bundle  metadata.Bundle
-	now     time.Time
 	payload payload
 	signer  signature.Identity
 }
@@ -52,9 +50,9 @@ type Verified struct {
 // Verify checks a payload and what is said about it, reading the file once. It does what the agent has done, again and
 // from the beginning, because it may run in another process, with more rights:
 //
-//   - both repositories verify against the anchor and agree on the update for the ring (metadata.Open);
-//   - the approval's time has come, the handler exists here and is one that the organisation allows the publisher, and so
-//     is the destination;
+//   - both repositories verify against the anchor and agree on the update for the ring, and the organisation allows the
+//     publisher this handler, this destination and this key (metadata.Open);
+//   - the approval's time has come, and the handler exists here;
 //   - the release is not below the version floor, unless publisher and organisation both allow that;
 //   - length and SHA-256 are the signed ones, and the publisher's signature over the payload holds.
 //
@@ -94,7 +92,7 @@ func (i *Installer) verify(ctx context.Context, r Request) (*Verified, error) {
 		p.f.Close()
 		return nil, err
 	}
-	return &Verified{i, view, offer, r.Bundle, r.Now, p, signer}, nil
+	return &Verified{i, view, offer, r.Bundle, p, signer}, nil
 }
 
 // findOffer returns what both sides agree on, or why they do not.
@@ -112,9 +110,9 @@ func (i *Installer) findOffer(view *metadata.View, r Request) (metadata.Offer, e
 	return metadata.Offer{}, fault.New(fault.Refused, "ring %s: %w", i.cfg.Ring, ErrNotApproved)
 }
 
-// allow looks at what the organisation lets this publisher do, and when.
+// allow looks at what an offer leaves open: whether its time has come, and whether this device can install it.
 func (i *Installer) allow(view *metadata.View, offer metadata.Offer) error {
-	u, p, a := offer.Update(), offer.Publisher(), offer.Approval()
+	u, a := offer.Update(), offer.Approval()
 	if a.Action != metadata.ActionInstall {
 		return fault.New(fault.Refused, "the approval says %s, not install", a.Action)
 	}
@@ -127,12 +125,6 @@ func (i *Installer) allow(view *metadata.View, offer metadata.Offer) error {
 		return fault.WithHint(
 			fault.New(fault.Refused, "this device has no handler %.40q", u.Handler),
 			"a newer agent may have it: update dunlin on this machine")
-	}
-	if !slices.Contains(p.Handlers, u.Handler) {
-		return fault.New(fault.Refused, "the organisation does not allow publisher %s the handler %q", p.Name, u.Handler)
-	}
-	if _, ok := allowedPrefix(p.Destinations, u.Destination); !ok && u.Destination != "" {
-		return fault.New(fault.Refused, "the organisation does not allow publisher %s to install at %q", p.Name, u.Destination)
 	}
 	return nil
 }
@@ -214,7 +206,7 @@ func (c content) ReadAt(b []byte, at int64) (int, error) {
 	if err := c.ctx.Err(); err != nil {
 		return 0, err
 	}
-	c.v.by.step("read")
+	c.v.by.cfg.Probe("read")
 	return c.v.payload.f.ReadAt(b, at)
 }
 
