@@ -205,17 +205,16 @@ func (u *uploads) give(now time.Time) time.Duration {
 	share := max(limit/int64(max(len(u.flows), 1)), wire.MaxSlice)
 	rest := u.waiting[:0]
 	for i, t := range u.waiting {
-		switch {
-		case u.unsent > 0 && u.unsent+int64(t.n) > limit, u.bucket != nil && !u.bucket.AllowN(now, t.n):
-			u.strained = true
-			rest = append(rest, u.waiting[i:]...)
-			u.waiting = rest
-			return u.again(now, t)
-		case t.flow.unsent > 0 && t.flow.unsent+int64(t.n) > share && len(u.flows) > 1, now.Sub(t.flow.moved) > stalledAfter:
-			rest = append(rest, t) // others have their turn meanwhile
-		default:
-			u.grant(now, t)
+		if u.othersFirst(now, t, share) {
+			rest = append(rest, t)
+			continue
 		}
+		if u.unsent > 0 && u.unsent+int64(t.n) > limit || u.bucket != nil && !u.bucket.AllowN(now, t.n) {
+			u.strained = true
+			u.waiting = append(rest, u.waiting[i:]...)
+			return u.again(now, t)
+		}
+		u.grant(now, t)
 	}
 	clear(u.waiting[len(rest):])
 	u.waiting = rest
@@ -223,6 +222,12 @@ func (u *uploads) give(now time.Time) time.Duration {
 		return 2 * time.Millisecond
 	}
 	return time.Hour
+}
+
+// othersFirst reports whether a turn must wait for its own link: that has its share of what is unsent, or has stalled.
+func (u *uploads) othersFirst(now time.Time, t *turn, share int64) bool {
+	f := t.flow
+	return len(u.flows) > 1 && f.unsent > 0 && f.unsent+int64(t.n) > share || now.Sub(f.moved) > stalledAfter
 }
 
 // again is when the first in the queue may be served.
