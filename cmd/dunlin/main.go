@@ -30,19 +30,33 @@ func newApp() *cli.App {
 		Usage:                  "deliver updates to a fleet: the site pays for each byte once, nobody in the middle can install anything",
 		UseShortOptionHandling: true,
 		HideVersion:            true,
+		// A comma is a character of URLs and addresses, not the end of one.
+		DisableSliceFlagSeparator: true,
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "log details"},
 			&cli.BoolFlag{Name: "log-json", Usage: "log as JSON, one record a line"},
 		},
-		Commands:       commands(),
-		OnUsageError:   func(_ *cli.Context, err error, _ bool) error { return fault.Wrap(fault.Usage, err) },
+		Commands:       withUsage(commands()),
+		OnUsageError:   wrongUsage,
 		ExitErrHandler: func(*cli.Context, error) {},
 	}
+}
+
+func wrongUsage(_ *cli.Context, err error, _ bool) error { return fault.Wrap(fault.Usage, err) }
+
+// withUsage gives every command the answer to wrong usage; the library does not hand it down.
+func withUsage(commands []*cli.Command) []*cli.Command {
+	for _, c := range commands {
+		c.OnUsageError = wrongUsage
+		withUsage(c.Subcommands)
+	}
+	return commands
 }
 
 func commands() []*cli.Command {
 	return []*cli.Command{
 		agentCommand(),
+		demoCommand(),
 		depotCommand(),
 		getCommand(),
 		hashCommand(),

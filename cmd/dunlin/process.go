@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -85,10 +84,6 @@ func readPassphrase(prompt string) ([]byte, error) {
 func report(w io.Writer, err error) int {
 	if err == nil {
 		return 0
-	}
-	var coder cli.ExitCoder
-	if errors.As(err, &coder) {
-		return coder.ExitCode()
 	}
 	fmt.Fprintf(w, "dunlin: %s: %v\n", fault.Of(err), err)
 	if hint := fault.Hint(err); hint != "" {

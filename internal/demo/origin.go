@@ -30,6 +30,8 @@ type AccessRecord struct {
 	Range  string `json:"range,omitempty"`
 	Status int    `json:"status"`
 	Bytes  int64  `json:"body_bytes_sent"`
+
+	DepotBytes int64 `json:"bytes,omitempty"` // the same under the name that the depot's log has for it
 }
 
 const (
