@@ -35,16 +35,19 @@ type desk struct {
 	config publish.Config
 	made   *publish.Made
 	asked  int // for the passphrase
+	now    time.Time
 }
 
-func newDesk(t *testing.T, q publish.InitRequest) *desk {
+func newDesk(t *testing.T, q publish.InitRequest) *desk { return newDeskAt(t, q, start) }
+
+func newDeskAt(t *testing.T, q publish.InitRequest, now time.Time) *desk {
 	t.Helper()
-	d := &desk{}
+	d := &desk{now: now}
 	d.config = publish.Config{
 		Dir: filepath.Join(t.TempDir(), "acme"), WorkFactor: keys.MinWorkFactor,
 		Unlock: func() ([]byte, error) { d.asked++; return []byte("correct horse battery"), nil },
 	}
-	made, err := publish.Init(t.Context(), d.config, q, start)
+	made, err := publish.Init(t.Context(), d.config, q, d.now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +78,7 @@ func editor(version string) metadata.Update {
 
 func (d *desk) add(t *testing.T, content, version string) *publish.Added {
 	t.Helper()
-	a, err := d.Add(t.Context(), publish.AddRequest{File: payload(t, content), Update: editor(version)}, start)
+	a, err := d.Add(t.Context(), publish.AddRequest{File: payload(t, content), Update: editor(version)}, d.now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +87,7 @@ func (d *desk) add(t *testing.T, content, version string) *publish.Added {
 
 func (d *desk) release(t *testing.T) publish.Released {
 	t.Helper()
-	r, err := d.Release(t.Context(), start, false)
+	r, err := d.Release(t.Context(), d.now, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +96,7 @@ func (d *desk) release(t *testing.T) publish.Released {
 
 func (d *desk) list(t *testing.T) *publish.Listing {
 	t.Helper()
-	l, err := d.List(start)
+	l, err := d.List(d.now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,14 +138,7 @@ func TestInitLaysOutTheFolder(t *testing.T) {
 func TestTrustNamesTheFolder(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, publish.InitRequest{})
-	b, err := os.ReadFile(d.path("publisher.trust"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	trust, err := metadata.ParseTrust(b)
-	if err != nil {
-		t.Fatal(err)
-	}
+	trust := d.trust(t)
 	root, err := os.ReadFile(d.path("public", "metadata", "1.root.json"))
 	if err != nil {
 		t.Fatal(err)
@@ -447,14 +443,7 @@ func TestRequirementsAreBoundToHashes(t *testing.T) {
 // target reads one record the way a depot does: from the trust file, through the mirror.
 func (d *desk) target(t *testing.T, path string) *metadata.Target {
 	t.Helper()
-	b, err := os.ReadFile(d.path("publisher.trust"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	trust, err := metadata.ParseTrust(b)
-	if err != nil {
-		t.Fatal(err)
-	}
+	trust := d.trust(t)
 	m, err := metadata.NewMirror(metadata.MirrorConfig{Dir: filepath.Join(t.TempDir(), "mirror"), Trust: trust})
 	if err != nil {
 		t.Fatal(err)

@@ -104,6 +104,9 @@ func roleStates(roles []repository.RoleStatus, now time.Time) []RoleState {
 	return out
 }
 
+// listed makes an empty list of a nil one, for JSON.
+func listed(list []string) []string { return append([]string{}, list...) }
+
 // Refreshed says what Refresh did.
 type Refreshed struct {
 	Signed []string    `json:"signed"` // roles that got a new version
@@ -126,7 +129,7 @@ func (p *Publisher) Refresh(ctx context.Context, now time.Time, force bool) (Ref
 			return err
 		}
 		report, err := p.repo.Refresh(ctx, now, online, force)
-		out = Refreshed{report.Signed, roleStates(report.Roles, now)}
+		out = Refreshed{listed(report.Signed), roleStates(report.Roles, now)}
 		return err
 	})
 	if err != nil {

@@ -70,7 +70,7 @@ func (p *Publisher) release(ctx context.Context, s *settings, now time.Time, for
 	if err != nil {
 		return Released{}, err
 	}
-	out := Released{slices.Sorted(maps.Keys(b.added)), b.staged.Withdrawn, report.Signed, roleStates(report.Roles, now)}
+	out := Released{listed(slices.Sorted(maps.Keys(b.added))), listed(b.staged.Withdrawn), listed(report.Signed), roleStates(report.Roles, now)}
 	return out, durable.Remove(p.staged())
 }
 

@@ -32,7 +32,7 @@ func (p *Publisher) Rotate(ctx context.Context, names []string, now time.Time) (
 			return nil, fault.New(fault.Usage, "rotate key %.40q: there are root, targets and online", name)
 		}
 	}
-	out := new(Rotated)
+	out := &Rotated{Keys: []KeyInfo{}}
 	err := p.locked(ctx, func(s *settings) error {
 		v, err := p.repo.View()
 		if err != nil {
@@ -53,7 +53,7 @@ func (p *Publisher) Rotate(ctx context.Context, names []string, now time.Time) (
 		if err != nil {
 			return err
 		}
-		out.Signed, out.Roles = report.Signed, roleStates(report.Roles, now)
+		out.Signed, out.Roles = listed(report.Signed), roleStates(report.Roles, now)
 		return p.writeTrust(s)
 	})
 	return out, err
