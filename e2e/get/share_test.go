@@ -73,7 +73,8 @@ func share(t *testing.T, devices int) {
 		served += last.Served
 	}
 	total, lines := n.log(c.name)
-	t.Logf("%d devices: %.3f copies from the origin, %d bytes from peers, %d served, %d wasted", devices, float64(total)/float64(len(c.data)), peer, served, waste)
+	t.Logf("%d devices: %.3f copies from the origin, %d bytes from peers, %d served, %d wasted; the log exceeds what arrived by %d",
+		devices, float64(total)/float64(len(c.data)), peer, served, waste, total-origin)
 	switch over := total - origin; {
 	case whole(lines) && over != 0:
 		t.Errorf("the devices took %d bytes from the origin, its log says %d", origin, total)
