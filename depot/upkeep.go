@@ -12,8 +12,8 @@ import (
 
 const (
 	// upkeepEvery is how often a server looks whether something is past half of its life. The clock of a machine that
-	// slept or was set right jumps, so it looks often instead of reckoning ahead.
-	upkeepEvery = 15 * time.Minute
+	// slept or was set right jumps, so it looks often instead of reckoning ahead. The shortest half is a day and a half.
+	upkeepEvery = time.Hour
 	// upkeepRetry is how soon it tries again after a failure.
 	upkeepRetry = time.Minute
 	// warnBefore is how long before an offline role runs out a server begins to say so, once a day.
