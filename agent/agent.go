@@ -50,6 +50,7 @@ type Agent struct {
 	life    context.Context //nolint:containedctx // what outlives a cycle ends with Run or Once; set there
 
 	metricsUp func(addr string) // told where metrics are served; for tests
+	patience  time.Duration     // of a fetch; 0 is fetch.DefaultPatience; tests have less
 }
 
 // New checks the configuration, reads the trust anchors and makes the device key if there is none. It starts nothing and

@@ -92,6 +92,9 @@ type Config struct {
 	Labels map[string]Label `yaml:"labels,omitempty"`
 	// Handlers are the ways of installing that this device allows. Empty: all that this version has.
 	Handlers []string `yaml:"handlers,omitempty"`
+	// Root is put before every destination of an update, for images and for several agents on one machine. Default: none.
+	// It takes the handler exec away, because what that runs could not be held below it.
+	Root string `yaml:"root,omitempty"`
 
 	// Metrics is the IP:PORT that Prometheus may scrape, or off. Default 127.0.0.1:9680.
 	Metrics string `yaml:"metrics,omitempty"`
@@ -265,6 +268,12 @@ func (c Config) checkLabels() error {
 func (c Config) checkPlaces() error {
 	if c.StateDir != "" && !filepath.IsAbs(c.StateDir) {
 		return wrong("state_dir: %.80q is not an absolute path", c.StateDir)
+	}
+	if c.Root != "" && !filepath.IsAbs(c.Root) {
+		return wrong("root: %.80q is not an absolute path", c.Root)
+	}
+	if c.Root != "" && slices.Contains(c.Handlers, metadata.HandlerExec) {
+		return wrong("root is %s, but handlers has exec, which could not be held below it", c.Root)
 	}
 	if c.Control != "" && c.Control != Off && (!filepath.IsAbs(c.Control) || len(c.Control) > maxSocketPath) {
 		return wrong("control: %.120q is neither off nor an absolute path of at most %d bytes", c.Control, maxSocketPath)

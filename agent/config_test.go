@@ -35,6 +35,7 @@ labels:
   floor: 3
   lab: on
 handlers: [file, tree]
+root: /srv/root
 metrics: off
 control: off
 `
@@ -49,7 +50,7 @@ func TestReadConfig(t *testing.T) {
 		Peers: []string{"/ip4/10.0.0.7/tcp/7680/p2p/12D3KooW"}, Discovery: SwitchOff, Interval: Duration(90 * time.Minute),
 		Limits:   Limits{Download: 10 << 20, Upload: 500_000, Origin: 1_000_000, Store: 20 << 30, Reserve: 1 << 30},
 		Labels:   map[string]Label{"site": "berlin", "version": "1.50", "floor": "3", "lab": "on"},
-		Handlers: []string{"file", "tree"}, Metrics: Off, Control: Off,
+		Handlers: []string{"file", "tree"}, Root: "/srv/root", Metrics: Off, Control: Off,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -161,6 +162,8 @@ func TestValidateRefuses(t *testing.T) {
 		"long label":          {func(c *Config) { c.Labels = map[string]Label{"a": Label(strings.Repeat("x", 257))} }, "labels"},
 		"handler":             {func(c *Config) { c.Handlers = []string{"dance"} }, "there are file"},
 		"state":               {func(c *Config) { c.StateDir = "here" }, "state_dir"},
+		"root":                {func(c *Config) { c.Root = "here" }, "root"},
+		"root and exec":       {func(c *Config) { c.Root, c.Handlers = "/mnt", []string{"exec"} }, "held below"},
 		"control":             {func(c *Config) { c.Control = "sock" }, "control"},
 		"long control":        {func(c *Config) { c.Control = "/" + strings.Repeat("x", 108) }, "control"},
 		"metrics":             {func(c *Config) { c.Metrics = "localhost:1" }, "metrics"},

@@ -30,12 +30,15 @@ func newDevice(cfg Config, dir stateDir, anchor []byte, log *slog.Logger) (*devi
 	if len(cfg.Handlers) > 0 {
 		maps.DeleteFunc(d.handlers, func(name string, _ install.Handler) bool { return !slices.Contains(cfg.Handlers, name) })
 	}
+	if cfg.Root != "" {
+		delete(d.handlers, metadata.HandlerExec) // what it runs would see the machine, not the root
+	}
 	var err error
 	if d.rules, err = metadata.NewRules(factsOf(cfg)); err != nil {
 		return nil, err
 	}
 	d.installer, err = install.New(install.Config{
-		Dir: dir.install(), Anchor: anchor, Ring: cfg.Ring, Handlers: d.handlers, Log: log,
+		Dir: dir.install(), Root: cfg.Root, Anchor: anchor, Ring: cfg.Ring, Handlers: d.handlers, Log: log,
 	})
 	return d, err
 }
