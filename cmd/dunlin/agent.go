@@ -43,6 +43,7 @@ func agentFlags() []cli.Flag {
 		&cli.StringFlag{Name: "discovery", Usage: "look for devices on the local network: on or off (`WORD`)"},
 		&cli.StringFlag{Name: "interval", Usage: "`DURATION` between two cycles"},
 		&cli.StringSliceFlag{Name: "label", Usage: "a fact of this device, `NAME=VALUE`; may be repeated"},
+		&cli.StringFlag{Name: "root", Usage: "put `DIR` before every destination"},
 		&cli.StringFlag{Name: "metrics", Usage: "serve Prometheus metrics on `IP:PORT`, or off"},
 		&cli.StringFlag{Name: "control", Usage: "answer dunlin status on the socket `PATH`, or off"},
 	}
@@ -86,7 +87,7 @@ func agentConfig(c *cli.Context) (agent.Config, error) {
 		return cfg, err
 	}
 	for name, field := range map[string]*string{
-		"state-dir": &cfg.StateDir, "ring": &cfg.Ring, "group": &cfg.Group, "metrics": &cfg.Metrics,
+		"state-dir": &cfg.StateDir, "ring": &cfg.Ring, "group": &cfg.Group, "metrics": &cfg.Metrics, "root": &cfg.Root,
 		"control": &cfg.Control, "sharing": (*string)(&cfg.Sharing), "discovery": (*string)(&cfg.Discovery),
 	} {
 		if c.IsSet(name) {
