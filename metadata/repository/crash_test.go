@@ -269,7 +269,7 @@ func TestADamagedRecordIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := 0; i < len(good)-1; i += 97 {
+	for i := 0; i < len(good)-1; i += 211 {
 		bad := slices.Clone(good)
 		bad[i] ^= 0x20
 		if string(bad) == string(good) {
@@ -347,6 +347,23 @@ func TestTreesThatClientsWouldRefuse(t *testing.T) {
 		}
 		plant(x)
 		if err := x.check(); !fault.Is(err, fault.Refused) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestOversizeIsRefused(t *testing.T) {
+	t.Parallel()
+	const b = 1
+	small := []byte("{}")
+	for name, r := range map[string]*record{
+		"root":      {Roots: [][]byte{small, make([]byte, MaxRoot+b)}, Timestamp: small, Snapshot: small},
+		"timestamp": {Roots: [][]byte{small}, Timestamp: make([]byte, MaxTimestamp+b), Snapshot: small},
+		"snapshot":  {Roots: [][]byte{small}, Timestamp: small, Snapshot: make([]byte, MaxSnapshot+b)},
+		"targets":   {Roots: [][]byte{small}, Timestamp: small, Snapshot: small, Targets: map[string][]byte{"ring-a": make([]byte, MaxTargets+b)}},
+		"nothing":   {Roots: [][]byte{small}, Timestamp: small, Snapshot: nil},
+	} {
+		if err := r.checkSizes(); !fault.Is(err, fault.Refused) || fault.Hint(err) == "" {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
