@@ -189,7 +189,7 @@ func (t *Transaction) record(o Outcome, floor floorEntry) ([]byte, error) {
 	u := t.v.Update()
 	r := &Record{
 		Publisher: u.Publisher, ID: u.ID, Version: u.Version, Release: u.Release,
-		Handler: u.Handler, Destination: u.Destination,
+		Handler: u.Handler, Destination: t.i.cfg.place(u.Destination),
 		Length: t.v.Length(), SHA256: t.v.SHA256(), Root: u.Root,
 		Ring: t.v.offer.Ring(), Signer: t.v.signer.KeyID, Installed: t.v.view.Now().UTC().Truncate(time.Second),
 		Reboot: o.Reboot, Evidence: o.Evidence, Floor: floor, Bundle: bundle,

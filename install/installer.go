@@ -39,6 +39,9 @@ type Config struct {
 	Anchor []byte
 	// Ring is the ring of this device: only what is approved for it is installed.
 	Ring string
+	// Root is put before every destination, for images and for several devices on one machine; empty: nothing is. What
+	// runs the payload itself cannot be held below it, so do not give such a handler together with it.
+	Root string
 	// Handlers by the name that records use. One that is missing here is an update that is refused.
 	Handlers map[string]Handler
 	// Schemes of publishers' signatures by name. Nil: minisign. An empty map refuses everything.
@@ -87,12 +90,22 @@ func New(cfg Config) (*Installer, error) {
 	return i, nil
 }
 
+// place is where a destination lies on this machine.
+func (c *Config) place(destination string) string {
+	if c.Root == "" || destination == "" {
+		return destination
+	}
+	return filepath.Join(c.Root, destination)
+}
+
 func (c *Config) validate() error {
 	switch {
 	case !filepath.IsAbs(c.Dir):
 		return fault.New(fault.Usage, "open installer: the state folder %q is not an absolute path", c.Dir)
 	case len(c.Anchor) == 0:
 		return fault.New(fault.Usage, "open installer: the trust anchor is missing")
+	case c.Root != "" && !filepath.IsAbs(c.Root):
+		return fault.New(fault.Usage, "open installer: the root folder %q is not an absolute path", c.Root)
 	case c.Timeout < 0 || c.HealthTimeout < 0:
 		return fault.New(fault.Usage, "open installer: a time limit is negative")
 	}

@@ -125,7 +125,7 @@ func (t *Transaction) Open(destination string) (*Place, error) {
 	if !ok {
 		return nil, fmt.Errorf("open %s: it is not allowed", destination)
 	}
-	c := newChange(prefix, destination)
+	c := newChange(t.i.cfg.place(prefix), t.i.cfg.place(destination))
 	root, err := c.open(true)
 	if err != nil {
 		return nil, err

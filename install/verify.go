@@ -215,7 +215,7 @@ func (v *Verified) Environment() []string {
 	u := v.Update()
 	return []string{
 		"DUNLIN_PUBLISHER=" + u.Publisher, "DUNLIN_ID=" + u.ID, "DUNLIN_VERSION=" + u.Version,
-		"DUNLIN_DESTINATION=" + u.Destination,
+		"DUNLIN_DESTINATION=" + v.by.cfg.place(u.Destination),
 	}
 }
 

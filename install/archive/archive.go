@@ -28,8 +28,9 @@ const (
 
 // Options say how far an archive may go, and whose its files become.
 type Options struct {
-	Bytes int64  // that all files may hold together: the signed uncompressed size
-	Owner *Owner // nil leaves everything to the user who unpacks
+	Bytes   int64  // that all files may hold together: the signed uncompressed size
+	Entries int    // 0: MaxEntries
+	Owner   *Owner // nil leaves everything to the user who unpacks
 }
 
 // Owner is a user and a group.

@@ -26,6 +26,7 @@ type tree struct {
 	ctx   context.Context //nolint:containedctx // it lives as long as one call of Unpack
 	dir   *os.Root
 	left  int64 // bytes that files may still take
+	most  int   // entries
 	owner *Owner
 	names int             // bytes of the names so far
 	seen  map[string]kind // everything made so far; folders that only a longer name mentions, too
@@ -35,8 +36,11 @@ type tree struct {
 }
 
 func newTree(ctx context.Context, dir *os.Root, o Options) *tree {
+	if o.Entries == 0 {
+		o.Entries = MaxEntries
+	}
 	return &tree{
-		ctx: ctx, dir: dir, left: o.Bytes, owner: o.Owner,
+		ctx: ctx, dir: dir, left: o.Bytes, most: o.Entries, owner: o.Owner,
 		seen: map[string]kind{".": folder}, buf: make([]byte, copyBuffer),
 	}
 }
@@ -70,8 +74,8 @@ func (t *tree) count(e entry) error {
 	t.stats.Entries++
 	t.names += len(e.name) + len(e.link)
 	switch {
-	case t.stats.Entries > MaxEntries:
-		return hostile("more than %d entries", MaxEntries)
+	case t.stats.Entries > t.most:
+		return hostile("more than %d entries", t.most)
 	case t.names > MaxNames:
 		return hostile("more than %d bytes of names", MaxNames)
 	}
@@ -138,7 +142,7 @@ func (t *tree) parents(name string) ([]string, error) {
 
 func (t *tree) mkdir(name string) error {
 	// Names that nothing in the archive spells out take memory and inodes just the same.
-	if t.names += len(name); t.names > MaxNames || len(t.seen) > 2*MaxEntries {
+	if t.names += len(name); t.names > MaxNames || len(t.seen) > 2*t.most {
 		return hostile("too many folders")
 	}
 	if err := t.dir.Mkdir(name, 0o755); err != nil {
@@ -267,6 +271,9 @@ func cleanName(name string, k kind) (string, error) {
 	if name == "./" && k == folder {
 		return ".", nil
 	}
+	if err := checkText(clean); err != nil {
+		return "", err
+	}
 	switch {
 	case clean == "" || clean != path.Clean(clean) || !fs.ValidPath(clean):
 		return "", hostile("name %q is absolute, leads upwards or takes a detour", shorten(name))
@@ -278,7 +285,7 @@ func cleanName(name string, k kind) (string, error) {
 			return "", hostile("name %q has an element longer than %d bytes", shorten(name), MaxElement)
 		}
 	}
-	return clean, checkText(clean)
+	return clean, nil
 }
 
 // checkText keeps out what would mislead whoever lists the folder.
