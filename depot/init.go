@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/dunlin-project/dunlin/internal/durable"
@@ -34,6 +35,7 @@ type InitConfig struct {
 	Listen        string   // of the TLS listener; empty: DefaultListen
 	ContentListen string   // of the plain listener; empty: DefaultContentListen
 	Rings         []string // empty: DefaultRings
+	Origins       []string // base URLs where devices look for content before they ask the depot: a CDN, a web server near by
 	Group         string   // that devices exchange in; empty: one of its own, named after the depot's authority
 	Publishers    []Grant  // whom it trusts from the start
 	Passphrase    []byte   // of the offline keys
@@ -282,7 +284,7 @@ func (b *builder) newFleet() *metadata.Fleet {
 		group = "depot-" + pin.String()[:16]
 	}
 	return &metadata.Fleet{
-		Origins: []string{b.set.contentURL()}, Depots: []string{b.set.secureURL()},
+		Origins: append(slices.Clone(b.c.Origins), b.set.contentURL()), Depots: []string{b.set.secureURL()},
 		CA: string(b.ca.CertPEM()), Pins: []metadata.Pin{pin}, Group: group,
 	}
 }

@@ -133,10 +133,18 @@ func (r *run) loop(ctx context.Context) error {
 	if r.opt.Site != nil {
 		heard = r.opt.Site.Hear()
 	}
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(tick)
 	defer timer.Stop()
+	var ticked time.Duration
 	for {
 		now := time.Since(r.start)
+		if now-ticked >= tick {
+			ticked = now
+			r.flush(now)
+			if r.opt.Progress != nil {
+				r.opt.Progress(r.stats())
+			}
+		}
 		wake := r.step(inner, now)
 		if r.core.Done() {
 			return nil
@@ -144,7 +152,7 @@ func (r *run) loop(ctx context.Context) error {
 		if err := r.givenUp(now); err != nil {
 			return err
 		}
-		timer.Reset(min(wake-now, tick))
+		timer.Reset(min(wake, ticked+tick) - now)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -157,10 +165,6 @@ func (r *run) loop(ctx context.Context) error {
 		case e := <-r.events:
 			e.apply(r, time.Since(r.start))
 		case <-timer.C:
-			r.flush(time.Since(r.start))
-			if r.opt.Progress != nil {
-				r.opt.Progress(r.stats())
-			}
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/dunlin-project/dunlin/depot"
 	"github.com/dunlin-project/dunlin/internal/fault"
+	"github.com/dunlin-project/dunlin/metadata/repository/keys"
 )
 
 func depotInitCommand() *cli.Command {
@@ -23,7 +24,9 @@ func depotInitCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "ring", Usage: "`NAME` of a ring; may be repeated; default: " + strings.Join(depot.DefaultRings(), ", ")},
 			&cli.StringFlag{Name: "listen", Value: depot.DefaultListen, Usage: "`ADDRESS` for metadata (TLS)"},
 			&cli.StringFlag{Name: "content-listen", Value: depot.DefaultContentListen, Usage: "`ADDRESS` for content (plain HTTP)"},
+			&cli.StringSliceFlag{Name: "origin", Usage: "devices look for content at `URL`/content/ROOT before they ask the depot; may be repeated"},
 			&cli.StringFlag{Name: "group", Usage: "`NAME` of the group that devices exchange in; default: one of this depot's own"},
+			&cli.IntFlag{Name: "work-factor", Value: keys.DefaultWorkFactor, Usage: "how hard the passphrase is to guess: scrypt with N = 2^`FACTOR`; lower only for tests"},
 		}, grantFlags()...)...),
 		Action: depotInit,
 	}
@@ -38,8 +41,9 @@ func depotInit(c *cli.Context) error {
 	}
 	conf := depot.InitConfig{
 		Config: depotConfig(c), Hosts: c.StringSlice("host"), Rings: c.StringSlice("ring"),
-		Listen: c.String("listen"), ContentListen: c.String("content-listen"), Group: c.String("group"),
+		Listen: c.String("listen"), ContentListen: c.String("content-listen"), Group: c.String("group"), Origins: c.StringSlice("origin"),
 	}
+	conf.WorkFactor = c.Int("work-factor")
 	for _, name := range c.StringSlice("trust") {
 		g, err := readGrant(c, name)
 		if err != nil {
@@ -48,7 +52,7 @@ func depotInit(c *cli.Context) error {
 		conf.Publishers = append(conf.Publishers, g)
 	}
 	var err error
-	if conf.Passphrase, err = newPassphrase(); err != nil {
+	if conf.Passphrase, err = readNewPassphrase("new passphrase for the offline keys: "); err != nil {
 		return err
 	}
 	result, err := depot.Init(c.Context, conf, time.Now())
@@ -94,5 +98,5 @@ func printPublishers(out io.Writer, list []depot.PublisherStatus) {
 
 // unlockOnce asks for the passphrase of the offline keys at most once.
 func unlockOnce() func() ([]byte, error) {
-	return sync.OnceValues(func() ([]byte, error) { return readPassphrase("Passphrase of the offline keys: ") })
+	return sync.OnceValues(func() ([]byte, error) { return readPassphrase("passphrase of the offline keys: ") })
 }

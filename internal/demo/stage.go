@@ -14,10 +14,9 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
-	"github.com/libp2p/go-libp2p/core/crypto"
-	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/dunlin-project/dunlin/agent"
+	"github.com/dunlin-project/dunlin/swarm"
 )
 
 // stage is one demonstration while it is built. It belongs to Run.
@@ -120,7 +119,7 @@ func (s *stage) publish(ctx context.Context) error {
 	}
 	add := []string{
 		"publish", "add", s.path("publisher"), s.payload, "--id", updateID, "--version", updateVersion,
-		"--kind", "app", "--title", "A demonstration", "--origin", "http://" + origin, "--release",
+		"--kind", "app", "--title", "A demonstration", "--release",
 	}
 	if s.inside != "" {
 		add = append(add, "--handler", "tree", "--dest", "/opt/"+updateID)
@@ -156,7 +155,7 @@ func (s *stage) initDepot(ctx context.Context) (err error) {
 		return err
 	}
 	_, err = s.run(ctx, "depot", "init", "--dir", s.path("depot"), "--host", s.net.host(1), "--listen", s.depotTLS,
-		"--content-listen", s.depotPlain, "--trust", s.path("publisher", "publisher.trust"))
+		"--content-listen", s.depotPlain, "--origin", "http://"+s.originAddr, "--trust", s.path("publisher", "publisher.trust"))
 	return err
 }
 
@@ -209,12 +208,8 @@ func peerID(state string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	k, _, err := crypto.KeyPairFromStdKey(&key)
-	if err != nil {
-		return "", err
-	}
-	id, err := peer.IDFromPrivateKey(k)
-	return id.String(), err
+	id, err := swarm.PeerID(key)
+	return string(id), err
 }
 
 func (s *stage) startAgents(ctx context.Context) error {
