@@ -22,7 +22,7 @@ const (
 	rateWindow     = 10 * time.Second
 	minRate        = 16 << 10 // bytes per second, over the whole link
 	patience       = 30 * time.Second
-	frameTimeout   = 10 * time.Second // from the first to the last byte of a slice
+	frameTimeout   = 10 * time.Second // from the first to the last byte of a message
 	zstdBelow      = 12_500_000       // bytes per second (100 Mbit/s): on faster links compression costs more than it saves
 	maxOutstanding = 256              // requests on one link
 )
@@ -258,19 +258,16 @@ func (a *asker) read(s network.MuxedStream) {
 }
 
 func (a *asker) readAll(s network.MuxedStream) error {
-	r := wire.NewReader(s)
+	r := reader(s)
 	for {
-		if err := s.SetReadDeadline(time.Time{}); err != nil {
-			return err
-		}
 		m, size, err := r.NextAnswer()
 		if err != nil {
 			return err
 		}
-		if err := s.SetReadDeadline(time.Now().Add(frameTimeout)); err != nil {
+		if err := a.take(r, m, size); err != nil {
 			return err
 		}
-		if err := a.take(r, m, size); err != nil {
+		if err := s.SetReadDeadline(time.Time{}); err != nil {
 			return err
 		}
 	}

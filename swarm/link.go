@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -41,7 +42,8 @@ type link struct {
 
 	wake  chan struct{} // cap 1: writeSite has something to say
 	asker asker
-	flow  *flow // of what we upload
+	flow  *flow       // of what we upload
+	sited atomic.Bool // the peer has opened the control stream
 
 	mu     sync.Mutex // guards the rest; a room's mutex may be taken while it is held
 	closed bool
@@ -163,8 +165,8 @@ func (l *link) serve(ctx context.Context, s network.MuxedStream) error {
 	}
 	switch proto {
 	case wire.SiteProtocol:
-		if l.dialled {
-			return fmt.Errorf("%w: the listener opened a control stream", wire.ErrMalformed)
+		if l.dialled || l.sited.Swap(true) {
+			return fmt.Errorf("%w: a control stream that the listener, or a second that the dialer opened", wire.ErrMalformed)
 		}
 		return l.site(ctx, s)
 	case wire.PieceProtocol:
@@ -203,7 +205,7 @@ func (l *link) site(ctx context.Context, s network.MuxedStream) error {
 }
 
 func (l *link) readSite(s network.MuxedStream) error {
-	r := wire.NewReader(s)
+	r := reader(s)
 	for {
 		b, err := r.Next()
 		if err == io.EOF {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -47,7 +46,7 @@ type Node struct {
 }
 
 // New checks the configuration and binds the listeners, so that Addrs is known and an address in use is an error here.
-// It starts nothing. Call Run, or Close.
+// It starts nothing. Call Run or Close.
 func New(cfg Config) (*Node, error) {
 	cfg.setDefaults()
 	if err := cfg.validate(); err != nil {
@@ -109,24 +108,21 @@ func (n *Node) ID() fetch.PeerID { return fetch.PeerID(n.self.String()) }
 // Served returns the payload bytes sent to peers, before compression.
 func (n *Node) Served() int64 { return n.metrics.served.Load() }
 
-// Close releases the listeners of a node that was never run. After Run it does nothing.
+// Close releases the listeners and ends the rooms of a node that was never run. After Run it does nothing.
 func (n *Node) Close() error {
-	var errs []error
-	for _, l := range n.listen {
-		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
-			errs = append(errs, err)
-		}
+	if !n.running.Swap(true) {
+		n.finish()
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // Run lives until ctx ends; its error is ctx's then. When it returns all its goroutines have ended, every connection is
 // closed, and so is the channel of every room. It is called once.
 func (n *Node) Run(ctx context.Context) error {
 	if n.running.Swap(true) {
-		panic("swarm: Run is called twice")
+		panic("swarm: Run is called twice, or after Close")
 	}
-	defer n.Close()
+	defer n.finish()
 	up, err := newUpgrades(n.key, n.cfg.Limits, n.allowed)
 	if err != nil {
 		return err
@@ -143,14 +139,16 @@ func (n *Node) Run(ctx context.Context) error {
 		n.wg.Go(func() { n.discover(ctx) })
 	}
 	n.loop(ctx, d)
-	n.finish()
+	n.finish() // before up is closed
 	return ctx.Err()
 }
 
-// finish closes the rooms and waits for everybody.
+// finish closes the rooms and waits for everybody. It may be called twice.
 func (n *Node) finish() {
-	close(n.ended)
 	n.mu.Lock()
+	if !n.over {
+		close(n.ended)
+	}
 	n.over = true
 	rooms := make([]*Room, 0, len(n.rooms))
 	for r := range n.rooms {

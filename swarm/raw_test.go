@@ -24,7 +24,7 @@ import (
 // startNode runs a node on a loopback port of its own until the test ends.
 func startNode(t testing.TB, change func(*Config)) *Node {
 	t.Helper()
-	cfg := Config{Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}}
+	cfg := Config{Listen: freePort()}
 	if change != nil {
 		change(&cfg)
 	}
@@ -38,6 +38,9 @@ func startNode(t testing.TB, change func(*Config)) *Node {
 	t.Cleanup(func() { cancel(); <-done })
 	return n
 }
+
+// freePort is a free port of the loopback.
+func freePort() []netip.AddrPort { return []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")} }
 
 // raw is a peer that does what the test says, and nothing by itself.
 type raw struct {

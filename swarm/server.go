@@ -78,7 +78,7 @@ func (l *link) servePieces(ctx context.Context, s network.MuxedStream) error {
 }
 
 func (v *server) read(ctx context.Context) error {
-	r := wire.NewReader(v.stream)
+	r := reader(v.stream)
 	for {
 		b, err := r.Next()
 		if err != nil {

@@ -8,6 +8,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/transport"
 	mss "github.com/multiformats/go-multistream"
+
+	"github.com/dunlin-project/dunlin/swarm/wire"
 )
 
 // openStream opens a stream and negotiates proto before ctx ends. The stream's deadline is ctx's until it is changed.
@@ -57,4 +59,17 @@ func send(s network.MuxedStream, b []byte) error {
 	}
 	_, err := s.Write(b)
 	return err
+}
+
+// reader reads messages from s: the first byte of one may take for ever, the rest must come within frameTimeout.
+func reader(s network.MuxedStream) *wire.Reader {
+	r := wire.NewReader(s)
+	r.Watch = func(begun bool) {
+		var t time.Time
+		if begun {
+			t = time.Now().Add(frameTimeout)
+		}
+		_ = s.SetReadDeadline(t) // an error shows in the read
+	}
+	return r
 }

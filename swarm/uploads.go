@@ -78,7 +78,7 @@ func newUploads(bytesPerSecond, memory int64) *uploads {
 		flows: make(map[*flow]struct{}),
 	}
 	if bytesPerSecond > 0 {
-		burst := max(wire.MaxSlice, int(bytesPerSecond/20))
+		burst := max(2*wire.MaxSlice, int(bytesPerSecond/20)) // a late timer must not cost rate
 		u.bucket = rate.NewLimiter(rate.Limit(bytesPerSecond), burst)
 	}
 	return u

@@ -13,6 +13,10 @@ type Reader struct {
 	r   *bufio.Reader
 	buf []byte // the last frame; the caller's until the next call
 
+	// Watch, if set, is called with true when the first byte of a frame has come and with false when all have, so that
+	// the caller can give a deadline to the rest. A slice's data counts as the caller's.
+	Watch func(begun bool)
+
 	held []byte // data of a slice that was read with its frame; ReadData takes it from here
 }
 
@@ -28,7 +32,15 @@ func (r *Reader) Next() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.rest(n)
+	b, err := r.rest(n)
+	r.watch(false)
+	return b, err
+}
+
+func (r *Reader) watch(begun bool) {
+	if r.Watch != nil {
+		r.Watch(begun)
+	}
 }
 
 // ReadData reads the data of the slice that NextAnswer announced into b, which has exactly its size. It can be called
@@ -79,6 +91,9 @@ func (r *Reader) length() (int, error) {
 				return 0, err
 			}
 			return 0, unexpected(err)
+		}
+		if i == 0 {
+			r.watch(true)
 		}
 		n |= int(c&0x7f) << (7 * i)
 		if c < 0x80 {

@@ -1,0 +1,202 @@
+package swarm
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/zeroconf/v2"
+	"golang.org/x/time/rate"
+)
+
+const testID = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"
+
+func TestParseTexts(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		texts []string
+		ok    bool
+	}{
+		"good":             {[]string{"v=1", "g=tag", "p=" + testID}, true},
+		"more, of later":   {[]string{"x=y", "v=1", "g=tag", "p=" + testID, "z"}, true},
+		"nothing":          {nil, false},
+		"no version":       {[]string{"g=tag", "p=" + testID}, false},
+		"another version":  {[]string{"v=2", "g=tag", "p=" + testID}, false},
+		"version twice":    {[]string{"v=1", "v=1", "g=tag", "p=" + testID}, false},
+		"no group":         {[]string{"v=1", "p=" + testID}, false},
+		"no id":            {[]string{"v=1", "g=tag"}, false},
+		"no peer id":       {[]string{"v=1", "g=tag", "p=somebody"}, false},
+		"a long id":        {[]string{"v=1", "g=tag", "p=" + strings.Repeat("1", 60_000)}, false},
+		"ids without end":  {append([]string{"v=1", "g=tag"}, many("p="+testID, 1000)...), false},
+		"texts, id at end": {append(many("x=y", 1000), "v=1", "g=tag", "p="+testID), false},
+	} {
+		id, tag, ok := parseTexts(c.texts)
+		if ok != c.ok || ok && (tag != "tag" || id.String() != testID) {
+			t.Errorf("%s: %v %q %v", name, id, tag, ok)
+		}
+	}
+}
+
+func many(s string, n int) (out []string) {
+	for range n {
+		out = append(out, s)
+	}
+	return out
+}
+
+// testLinks are two interfaces: 192.0.2.7/24 with 2001:db8::7/64, and 10.1.0.9/30.
+func testLinks(t *testing.T) onLink {
+	t.Helper()
+	var on onLink
+	for _, s := range []string{"192.0.2.7/24", "2001:db8::7/64", "10.1.0.9/30", "fe80::1/64", "169.254.3.4/16"} {
+		ip, n, err := net.ParseCIDR(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		on.add([]net.Addr{&net.IPNet{IP: ip, Mask: n.Mask}})
+	}
+	return on
+}
+
+func TestOnLink(t *testing.T) {
+	t.Parallel()
+	on := testLinks(t)
+	for a, want := range map[string]bool{
+		"192.0.2.1": true, "192.0.2.254": true, "2001:db8::1": true, "10.1.0.10": true,
+		"192.0.2.7": false, "10.1.0.9": false, "2001:db8::7": false, // ourselves
+		"192.0.2.0": false, "192.0.2.255": false, "10.1.0.8": false, "10.1.0.11": false, // no host
+		"192.0.3.1": false, "10.1.0.12": false, "2001:db9::1": false, "8.8.8.8": false, // behind a router
+		"127.0.0.1": false, "::1": false, "0.0.0.0": false, "::": false, "224.0.0.251": false, "ff02::fb": false,
+		"255.255.255.255": false, "169.254.169.254": false, "169.254.3.5": false, "fe80::2": false, "fe80::2%eth0": false,
+	} {
+		if got := on.has(netip.MustParseAddr(a)); got != want {
+			t.Errorf("%s: %v, want %v", a, got, want)
+		}
+	}
+}
+
+func testDiscovery(t *testing.T) (*discovery, *table) {
+	t.Helper()
+	n, err := New(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.events = make(chan event, 100_000) // read by the test
+	return &discovery{n: n, budget: rate.NewLimiter(rate.Every(time.Minute/candidatesPerMinute), candidatesPerMinute), seen: make(map[target]time.Time)},
+		newTable(n.self, n.bans)
+}
+
+func (d *discovery) announced(id, ip string) *zeroconf.ServiceEntry {
+	tag := d.n.auth.keys[0].dayTag(dayOf(time.Now()))
+	return &zeroconf.ServiceEntry{Port: 7680, Text: []string{"v=1", "g=" + tag, "p=" + id}, AddrIPv4: []net.IP{net.ParseIP(ip)}}
+}
+
+func TestAnnouncements(t *testing.T) {
+	t.Parallel()
+	d, _ := testDiscovery(t)
+	on := testLinks(t)
+	for name, c := range map[string]struct {
+		change func(e *zeroconf.ServiceEntry)
+		want   int
+	}{
+		"good":            {func(*zeroconf.ServiceEntry) {}, 1},
+		"yesterday's tag": {func(e *zeroconf.ServiceEntry) { e.Text[1] = "g=" + d.n.auth.keys[0].dayTag(dayOf(time.Now())-1) }, 1},
+		"an old tag":      {func(e *zeroconf.ServiceEntry) { e.Text[1] = "g=" + d.n.auth.keys[0].dayTag(dayOf(time.Now())-2) }, 0},
+		"another group": {func(e *zeroconf.ServiceEntry) {
+			k := openKey("other")
+			e.Text[1] = "g=" + k.dayTag(dayOf(time.Now()))
+		}, 0},
+		"ourselves":            {func(e *zeroconf.ServiceEntry) { e.Text[2] = "p=" + d.n.self.String() }, 0},
+		"port 0":               {func(e *zeroconf.ServiceEntry) { e.Port = 0 }, 0},
+		"port 70000":           {func(e *zeroconf.ServiceEntry) { e.Port = 70000 }, 0},
+		"a loopback":           {func(e *zeroconf.ServiceEntry) { e.AddrIPv4 = []net.IP{net.IPv4(127, 0, 0, 1)} }, 0},
+		"the metadata service": {func(e *zeroconf.ServiceEntry) { e.AddrIPv4 = []net.IP{net.IPv4(169, 254, 169, 254)} }, 0},
+		"off-link and on-link": {func(e *zeroconf.ServiceEntry) {
+			e.AddrIPv4 = []net.IP{net.IPv4(9, 9, 9, 9), net.IPv4(192, 0, 2, 2)}
+		}, 1},
+		"a thousand addresses": {func(e *zeroconf.ServiceEntry) {
+			for i := range 1000 {
+				e.AddrIPv4 = append(e.AddrIPv4, net.IPv4(192, 0, 2, byte(i)))
+			}
+		}, maxEntryAddrs / 2},
+	} {
+		e := d.announced(testID, "192.0.2.3")
+		c.change(e)
+		d.entry(e, d.tags(time.Now()), on)
+		got := 0
+		for len(d.n.events) > 0 {
+			x := (<-d.n.events).(evFound)
+			if x.static || !strings.HasPrefix(x.target, "192.0.2.") {
+				t.Errorf("%s: %+v", name, x)
+			}
+			got++
+		}
+		if got != c.want && !(name == "a thousand addresses" && got < c.want && got > 0) {
+			t.Errorf("%s: %d offered, want %d", name, got, c.want)
+		}
+	}
+}
+
+// TestAnnouncementFlood: ten thousand peers announced at once are a few dials.
+func TestAnnouncementFlood(t *testing.T) {
+	t.Parallel()
+	d, tab := testDiscovery(t)
+	on := testLinks(t)
+	tags := d.tags(time.Now())
+	for i := range 10_000 {
+		_, id, err := identity(seededKey(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.entry(d.announced(id.String(), fmt.Sprintf("192.0.2.%d", 10+i%200)), tags, on)
+	}
+	if n := len(d.n.events); n > candidatesPerMinute+20 { // the budget fills up while we count
+		t.Errorf("%d peers offered", n)
+	}
+	first := (<-d.n.events).(evFound)
+	first.apply(tab, at(0))
+	// What is known is not held back by the flood.
+	before := len(d.n.events)
+	d.entry(d.announced(first.id.String(), strings.TrimSuffix(first.target, ":7680")), tags, on)
+	if len(d.n.events) != before+1 {
+		t.Error("a known peer is lost in the flood")
+	}
+	for i := range 5 * maxKnownTargets {
+		d.admit(target{id: peer.ID(fmt.Sprint(i))}, time.Now().Add(time.Duration(i)*time.Hour))
+	}
+	if len(d.seen) > maxKnownTargets {
+		t.Errorf("%d targets remembered", len(d.seen))
+	}
+}
+
+// TestQueries: five questions in the first three seconds, then ever fewer; each is listened to until after the next.
+func TestQueries(t *testing.T) {
+	t.Parallel()
+	var now time.Duration
+	early := 0
+	for k := range 20 {
+		gap, open := queryWindow(k)
+		if open <= gap || gap <= 0 || gap > queryInterval {
+			t.Errorf("question %d: gap %v, open %v", k, gap, open)
+		}
+		if now <= 3*time.Second {
+			early++
+		}
+		now += gap
+	}
+	if early != 5 {
+		t.Errorf("%d questions in three seconds", early)
+	}
+}
+
+func TestNoDiscoveryOnLoopback(t *testing.T) {
+	t.Parallel()
+	n := startNode(t, func(c *Config) { c.Discover = true })
+	if !n.onLoopback() {
+		t.Error("a loopback listener would be announced")
+	}
+}

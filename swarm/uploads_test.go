@@ -1,0 +1,193 @@
+package swarm
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/binary"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/dunlin-project/dunlin/swarm/wire"
+)
+
+// seededKey is the i-th of many keys.
+func seededKey(i int) ed25519.PrivateKey {
+	var seed [32]byte
+	binary.BigEndian.PutUint64(seed[:], uint64(i))
+	return ed25519.NewKeyFromSeed(seed[:])
+}
+
+// uplink is a line that drains what flows give it, first come first served, at a rate.
+type uplink struct {
+	rate  float64
+	start time.Time
+	queue []*parcel
+	done  float64 // bytes carried
+}
+
+type parcel struct {
+	f *fakeFlow
+	n int64
+}
+
+// fakeFlow is a flow over the uplink; a stuck one never drains.
+type fakeFlow struct {
+	flow
+	line  *uplink
+	stuck bool
+	given int64
+	gone  int64
+	worst time.Duration // longest queue that a slice of it found, in time
+}
+
+func (l *uplink) flow(u *uploads) *fakeFlow {
+	f := &fakeFlow{line: l}
+	f.flow = flow{up: u, written: func() int64 { return 0 }, kernel: func() int64 { return 0 }}
+	f.written = func() int64 { l.drain(); return f.gone }
+	f.hold()
+	return f
+}
+
+// drain carries what time allows.
+func (l *uplink) drain() {
+	budget := l.rate*time.Since(l.start).Seconds() - l.done
+	for len(l.queue) > 0 && float64(l.queue[0].n) <= budget {
+		p := l.queue[0]
+		l.queue = l.queue[1:]
+		budget -= float64(p.n)
+		l.done += float64(p.n)
+		p.f.gone += p.n
+	}
+	if len(l.queue) == 0 {
+		l.done = l.rate * time.Since(l.start).Seconds()
+	}
+}
+
+// send gives n bytes to the line after a turn.
+func (f *fakeFlow) send(ctx context.Context, n int) error {
+	if err := f.up.turn(ctx, &f.flow, n); err != nil {
+		return err
+	}
+	f.up.mu.Lock()
+	defer f.up.mu.Unlock()
+	f.given += int64(n)
+	if f.stuck {
+		return nil
+	}
+	waiting := int64(0)
+	for _, p := range f.line.queue {
+		waiting += p.n
+	}
+	f.worst = max(f.worst, time.Duration(float64(waiting)/f.line.rate*float64(time.Second)))
+	f.line.queue = append(f.line.queue, &parcel{f, int64(n) + muxHeaders})
+	return nil
+}
+
+// uploading runs some flows over a line for a while, in virtual time.
+func uploading(t *testing.T, bytesPerSecond float64, limit int64, d time.Duration, flows int, stuck int) (sent []*fakeFlow) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		u := newUploads(limit, 0)
+		line := &uplink{rate: bytesPerSecond, start: time.Now()}
+		ctx, cancel := context.WithTimeout(t.Context(), d)
+		defer cancel()
+		go u.run(ctx)
+		for i := range flows {
+			f := line.flow(u)
+			f.stuck = i < stuck
+			sent = append(sent, f)
+		}
+		for _, f := range sent {
+			go func() {
+				for f.send(ctx, wire.MaxSlice) == nil {
+				}
+			}()
+		}
+		<-ctx.Done()
+		synctest.Wait()
+	})
+	return sent
+}
+
+// TestUnsentIsBounded: on a slow uplink nobody's slice, and so no control message either, waits long behind others; and
+// the line is used all the same, in equal parts.
+func TestUnsentIsBounded(t *testing.T) {
+	t.Parallel()
+	const mbit10 = 1.25e6
+	var total int64
+	fs := uploading(t, mbit10, 0, 20*time.Second, 11, 0)
+	for i, f := range fs {
+		total += f.gone
+		if f.worst > 400*time.Millisecond {
+			t.Errorf("flow %d: a slice waits behind %v", i, f.worst)
+		}
+		if share := float64(f.given) / (20 * mbit10 / 11); share < 0.8 || share > 1.2 {
+			t.Errorf("flow %d was given %d bytes of %.0f", i, f.given, 20*mbit10)
+		}
+	}
+	if float64(total) < 0.9*20*mbit10 {
+		t.Errorf("the line carried %d bytes of %.0f", total, 20*mbit10)
+	}
+}
+
+// TestFastUplinkIsFilled: the bound grows with what the line takes.
+func TestFastUplinkIsFilled(t *testing.T) {
+	t.Parallel()
+	const gbit = 125e6
+	fs := uploading(t, gbit, 0, 3*time.Second, 2, 0)
+	if got := fs[0].gone + fs[1].gone; float64(got) < 0.9*3*gbit {
+		t.Errorf("the line carried %d bytes of %.0f", got, 3*gbit)
+	}
+}
+
+// TestStuckLinksHoldUpOnlyThemselves: peers that take nothing do not keep others from being served.
+func TestStuckLinksHoldUpOnlyThemselves(t *testing.T) {
+	t.Parallel()
+	const mbit100 = 12.5e6
+	fs := uploading(t, mbit100, 0, 10*time.Second, 10, 8)
+	for _, f := range fs[:8] {
+		if f.given > 4*minUnsent {
+			t.Errorf("a stuck link was given %d bytes", f.given)
+		}
+	}
+	if got := fs[8].gone + fs[9].gone; float64(got) < 0.8*10*mbit100 {
+		t.Errorf("the others got %d bytes of %.0f", got, 10*mbit100)
+	}
+}
+
+func TestBucketHolds(t *testing.T) {
+	t.Parallel()
+	fs := uploading(t, 125e6, 1<<20, 10*time.Second, 3, 0)
+	var total int64
+	for _, f := range fs {
+		total += f.given
+		if f.given < 10<<20/3*8/10 {
+			t.Errorf("one of three was given %d bytes of 10 MiB", f.given)
+		}
+	}
+	if total > 10<<20*105/100 || total < 10<<20*95/100 {
+		t.Errorf("%d bytes in 10 s at 1 MiB/s", total)
+	}
+}
+
+// TestPromises: everybody gets a place in the queue, more only while the queue is short.
+func TestPromises(t *testing.T) {
+	t.Parallel()
+	u := newUploads(1<<20, 0)
+	for range 2 {
+		if !u.promise(16<<20, true) {
+			t.Error("a first request was refused")
+		}
+	}
+	if u.promise(1, false) {
+		t.Error("half a minute of promises and one more")
+	}
+	u.kept(31 << 20)
+	if !u.promise(1<<20, false) {
+		t.Error("two seconds of promises are too many")
+	}
+	if u.promise(1<<20, false) {
+		t.Error("three seconds of promises are not")
+	}
+}
