@@ -110,7 +110,7 @@ func checkBase(what, s string, schemes ...string) error {
 	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.Opaque != "":
 		return refuse("check %s: %.80q holds more than a host and a path", what, s)
 	case u.Scheme == "file":
-		return demand(u.Host == "" && path.IsAbs(u.Path) && path.Clean(u.Path) == path.Clean("/"+u.Path), "check %s: %.80q does not name a folder by its absolute path", what, s)
+		return demand(u.Host == "" && path.IsAbs(u.Path) && path.Clean(u.Path+"/") == strings.TrimSuffix(u.Path, "/"), "check %s: %.80q does not name a folder by its absolute path", what, s)
 	}
 	return demand(u.Hostname() != "" && !strings.Contains(u.Path, ".."), "check %s: %.80q names no host", what, s)
 }

@@ -14,8 +14,9 @@ import (
 	"github.com/dunlin-project/dunlin/metadata/tuf/tuftest"
 )
 
-// TestFlippedBitsAreUntrusted flips bits in every byte of every file that a refresh reads, one at a time: the one that makes
-// the other case of a letter, and one more. None may pass, and none may be taken for a server that merely does not work.
+// TestFlippedBitsAreUntrusted flips one bit in every byte of every file that a refresh reads, one at a time; in every other
+// byte it is the one that makes the other case of a letter. None may pass, and none may be taken for a server that merely
+// does not work.
 func TestFlippedBitsAreUntrusted(t *testing.T) {
 	t.Parallel()
 	r := tuftest.New(t.Name(), start())
@@ -31,16 +32,17 @@ func TestFlippedBitsAreUntrusted(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for i := range len(r.Files[name]) * 8 {
-				if i%8 != 5 && i%8 != i/8%8 {
-					continue
+			for i := range r.Files[name] {
+				bit := 5
+				if i%2 == 1 {
+					bit = i / 2 % 8
 				}
 				files := r.Snap()
 				b := slices.Clone(files[name])
-				b[i/8] ^= 1 << (i % 8)
+				b[i] ^= 1 << bit
 				files[name] = b
 				if kind := fault.Of(refresh(t, anchor, files)); kind != fault.Untrusted {
-					t.Fatalf("bit %d of byte %d, %q: %v", i%8, i/8, b[max(0, i/8-10):min(len(b), i/8+10)], kind)
+					t.Fatalf("bit %d of byte %d, %q: %v", bit, i, b[max(0, i-10):min(len(b), i+10)], kind)
 				}
 			}
 		})

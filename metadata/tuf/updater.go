@@ -172,11 +172,7 @@ func (u *Updater) newRoot(b []byte, version int64) error {
 		return judge(b, err)
 	}
 	u.cfg.Log.Info("the root of trust has changed", slog.Int64("version", version), slog.String("source", u.cfg.Source.String()))
-	if err := u.cfg.Store.Save(rootFile(version), b); err != nil {
-		return err
-	}
-	u.state.Root = max(u.state.Root, version)
-	return u.state.save(u.cfg.Store)
+	return u.cfg.Store.Save(rootFile(version), b)
 }
 
 func (u *Updater) acceptRoot(b []byte) error {
@@ -200,6 +196,12 @@ func (u *Updater) finalRoot() error {
 		return fault.WithHint(
 			fault.New(fault.Untrusted, "the way to the newest root is damaged here, and withheld there: %w", &RollbackError{roleRoot, u.state.Root, root.Version}),
 			"try another source, or join again")
+	}
+	if root.Version > u.state.Root {
+		u.state.Root = root.Version
+		if err := u.state.save(u.cfg.Store); err != nil {
+			return err
+		}
 	}
 	return u.fresh(roleRoot, root.Expires)
 }
