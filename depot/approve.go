@@ -206,7 +206,7 @@ func permits(p *metadata.Publisher, t *metadata.Target, r ApproveRequest) error 
 
 func widen(name Ref, does, allowed string) error {
 	return fault.WithHint(fault.New(fault.Refused, "approve %v: it %s, which the organisation does not allow %s (allowed: %s)", name, does, name.Publisher, allowed),
-		"to allow it, add the publisher again with --handler and --destination")
+		"to allow it, add the publisher again with --handler and --dest")
 }
 
 // within reports whether an absolute clean path is the prefix or below it, by whole elements.

@@ -142,7 +142,7 @@ func TestApproveRefusals(t *testing.T) {
 		"share":             {ApproveRequest{Update: "acme/app@1.0", Rings: []string{"pilot"}, ShareBP: pointer(10_001)}, fault.Usage, ""},
 		"deadline":          {ApproveRequest{Update: "acme/app@1.0", Rings: []string{"pilot"}, NotBefore: now, Deadline: now.Add(-time.Hour)}, fault.Usage, ""},
 		"removal":           {ApproveRequest{Update: "acme/app@1.0", Rings: []string{"pilot"}, Action: metadata.ActionRemove}, fault.Refused, "hold"},
-		"destination":       {ApproveRequest{Update: "acme/tool@7", Rings: []string{"pilot"}}, fault.Refused, "--destination"},
+		"destination":       {ApproveRequest{Update: "acme/tool@7", Rings: []string{"pilot"}}, fault.Refused, "--dest"},
 		"handler":           {ApproveRequest{Update: "acme/run@1", Rings: []string{"pilot"}}, fault.Refused, "--handler"},
 		"payload key":       {ApproveRequest{Update: "acme/other-key@1", Rings: []string{"pilot"}}, fault.Refused, "new trust file"},
 		"crit":              {ApproveRequest{Update: "acme/newer@1", Rings: []string{"pilot"}}, fault.Refused, "newer agent"},

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -52,7 +51,7 @@ func offlineFlag() cli.Flag {
 func grantFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringSliceFlag{Name: "handler", Usage: "allow the publisher this `HANDLER` (file, tree, exec) and no other; may be repeated; default: all"},
-		&cli.StringSliceFlag{Name: "destination", Usage: "let the publisher install below this `PATH` and nowhere else; may be repeated; default: anywhere"},
+		&cli.StringSliceFlag{Name: "dest", Usage: "let the publisher install below this `PATH` and nowhere else; may be repeated; default: anywhere"},
 	}
 }
 
@@ -119,21 +118,5 @@ func readGrant(c *cli.Context, name string) (depot.Grant, error) {
 	if err != nil {
 		return depot.Grant{}, fmt.Errorf("%s: %w", filepath.Base(name), err)
 	}
-	return depot.Grant{Trust: trust, Handlers: c.StringSlice("handler"), Destinations: c.StringSlice("destination")}, nil
-}
-
-// newPassphrase asks twice at a terminal, because a slip could not be mended later.
-func newPassphrase() ([]byte, error) {
-	first, err := readPassphrase("Passphrase for the offline keys: ")
-	if err != nil || os.Getenv("DUNLIN_PASSPHRASE_FILE") != "" {
-		return first, err
-	}
-	second, err := readPassphrase("The same once more: ")
-	if err != nil {
-		return nil, err
-	}
-	if string(first) != string(second) {
-		return nil, fault.Wrap(fault.Usage, errors.New("read passphrase: the two are not the same"))
-	}
-	return first, nil
+	return depot.Grant{Trust: trust, Handlers: c.StringSlice("handler"), Destinations: c.StringSlice("dest")}, nil
 }

@@ -14,35 +14,6 @@ import (
 	"github.com/dunlin-project/dunlin/metadata"
 )
 
-func depotSyncCommand() *cli.Command {
-	return &cli.Command{
-		Name: "sync", Usage: "mirror the catalogues of the publishers", ArgsUsage: "[PUBLISHER]...",
-		Flags: depotFlags(), Action: depotSync,
-	}
-}
-
-func depotSync(c *cli.Context) error {
-	r, err := askDepot(c, &depot.Request{Sync: &depot.SyncRequest{Publishers: c.Args().Slice()}})
-	if err != nil {
-		return err
-	}
-	if c.Bool("json") {
-		if err := printJSON(c.App.Writer, r.Sync); err != nil {
-			return err
-		}
-		return r.Sync.Err()
-	}
-	for _, s := range r.Sync.Catalogues {
-		switch {
-		case s.Failure != nil:
-			fmt.Fprintf(c.App.Writer, "%s: failed, what was there stands: %s\n", s.Publisher, s.Failure.Text)
-		default:
-			fmt.Fprintf(c.App.Writer, "%s: %d updates, good until %s\n", s.Publisher, s.Updates, s.Expires.Format(time.DateOnly))
-		}
-	}
-	return r.Sync.Err()
-}
-
 func ringsFlag(usage string) cli.Flag {
 	return &cli.StringSliceFlag{Name: "ring", Usage: usage}
 }

@@ -84,8 +84,12 @@ func printInit(out io.Writer, r *depot.InitResult) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(out, "\nMove the two offline keys to a stick, keep a copy, and name their folder with --offline-keys when a command needs them.\n"+
-		"Next: dunlin depot approve PUBLISHER/ID@VERSION --ring %s, then dunlin depot serve\n", r.Rings[0])
+	dir := ""
+	if r.Dir != depot.DefaultDir {
+		dir = " --dir " + r.Dir
+	}
+	_, err := fmt.Fprintf(out, "\nmove the two offline keys to a stick, keep a copy, and name their folder with --offline-keys when a command needs them\n"+
+		"next: dunlin depot approve PUBLISHER/ID@VERSION --ring %s%s, then dunlin depot serve%s\n", r.Rings[0], dir, dir)
 	return err
 }
 

@@ -2,90 +2,13 @@ package main
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/dunlin-project/dunlin/depot"
+	"github.com/dunlin-project/dunlin/internal/durable"
+	"github.com/dunlin-project/dunlin/internal/fault"
 )
-
-func depotUnapproveCommand() *cli.Command {
-	return &cli.Command{
-		Name: "unapprove", Usage: "take an approval back; devices keep what they have installed", ArgsUsage: "PUBLISHER/ID@VERSION",
-		Flags: depotFlags(ringsFlag("the `RING` to take it back from; may be repeated; default: wherever it is approved")),
-		Action: func(c *cli.Context) error {
-			update, err := oneArgument(c, "PUBLISHER/ID@VERSION")
-			if err != nil {
-				return err
-			}
-			r, err := askDepot(c, &depot.Request{Unapprove: &depot.UnapproveRequest{Update: update, Rings: c.StringSlice("ring")}})
-			if err != nil {
-				return err
-			}
-			if c.Bool("json") {
-				return printJSON(c.App.Writer, r.Unapprove)
-			}
-			_, err = fmt.Fprintf(c.App.Writer, "%s is no longer approved for %s\n", update, strings.Join(r.Unapprove.Rings, ", "))
-			return err
-		},
-	}
-}
-
-func depotListCommand() *cli.Command {
-	return &cli.Command{
-		Name: "list", Usage: "show what is approved where",
-		Flags: depotFlags(ringsFlag("this `RING` only; may be repeated")),
-		Action: func(c *cli.Context) error {
-			if err := noArguments(c); err != nil {
-				return err
-			}
-			r, err := askDepot(c, &depot.Request{List: &depot.ListRequest{Rings: c.StringSlice("ring")}})
-			if err != nil {
-				return err
-			}
-			if c.Bool("json") {
-				return printJSON(c.App.Writer, r.List)
-			}
-			if len(r.List.Approved) == 0 {
-				fmt.Fprintf(c.App.Writer, "nothing is approved for %s\n", strings.Join(r.List.Rings, ", "))
-			}
-			return printApproved(c.App.Writer, r.List.Approved)
-		},
-	}
-}
-
-func depotTokenCommand() *cli.Command {
-	return &cli.Command{
-		Name: "create", Usage: "print the line that a device joins with",
-		Flags: depotFlags(
-			&cli.StringFlag{Name: "ring", Usage: "the device's `RING`; default: the depot's first"},
-			&cli.StringFlag{Name: "file", Usage: "write the token to `FILE` instead, for `dunlin join FILE`"},
-		),
-		Action: func(c *cli.Context) error {
-			if err := noArguments(c); err != nil {
-				return err
-			}
-			r, err := askDepot(c, &depot.Request{Token: &depot.TokenRequest{Ring: c.String("ring")}})
-			if err != nil {
-				return err
-			}
-			if name := c.String("file"); name != "" {
-				if err := writeToken(name, r.Token.Token); err != nil {
-					return err
-				}
-			}
-			switch {
-			case c.Bool("json"):
-				return printJSON(c.App.Writer, r.Token)
-			case c.String("file") != "":
-				_, err = fmt.Fprintf(c.App.Writer, "wrote a token for ring %s to %s\n", r.Token.Ring, c.String("file"))
-			default:
-				_, err = fmt.Fprintln(c.App.Writer, r.Token.Line)
-			}
-			return err
-		},
-	}
-}
 
 func depotServeCommand() *cli.Command {
 	return &cli.Command{
@@ -138,4 +61,45 @@ func printReady(c *cli.Context, r depot.Ready) {
 	for _, t := range r.Tokens {
 		fmt.Fprintf(c.App.Writer, "\nto join ring %s, on the device:\n  %s\n", t.Ring, t.Line)
 	}
+}
+
+func depotTokenCommand() *cli.Command {
+	return &cli.Command{
+		Name: "create", Usage: "print the line that a device joins with",
+		Flags: depotFlags(
+			&cli.StringFlag{Name: "ring", Usage: "the device's `RING`; default: the depot's first"},
+			&cli.StringFlag{Name: "file", Usage: "write the token to `FILE` instead, for `dunlin join FILE`"},
+		),
+		Action: func(c *cli.Context) error {
+			if err := noArguments(c); err != nil {
+				return err
+			}
+			r, err := askDepot(c, &depot.Request{Token: &depot.TokenRequest{Ring: c.String("ring")}})
+			if err != nil {
+				return err
+			}
+			if name := c.String("file"); name != "" {
+				if err := writeToken(name, r.Token.Token); err != nil {
+					return err
+				}
+			}
+			switch {
+			case c.Bool("json"):
+				return printJSON(c.App.Writer, r.Token)
+			case c.String("file") != "":
+				_, err = fmt.Fprintf(c.App.Writer, "wrote a token for ring %s to %s\n", r.Token.Ring, c.String("file"))
+			default:
+				_, err = fmt.Fprintln(c.App.Writer, r.Token.Line)
+			}
+			return err
+		},
+	}
+}
+
+// writeToken keeps a token for one person's eyes, as one day there will be a secret in it.
+func writeToken(name, token string) error {
+	if err := durable.WriteFile(name, []byte(token+"\n"), 0o600); err != nil {
+		return fault.WithHint(fault.New(fault.Usage, "write token: %w", err), "name a file in a folder that you can write to")
+	}
+	return nil
 }

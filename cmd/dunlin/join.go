@@ -6,13 +6,13 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/dunlin-project/dunlin/agent"
-	"github.com/dunlin-project/dunlin/internal/durable"
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/metadata"
 	"github.com/dunlin-project/dunlin/piecehash"
@@ -63,7 +63,12 @@ func join(c *cli.Context) error {
 	}
 	e := agent.Enrolment{
 		Depots: token.Depots, ContentURLs: token.Content, CAPEM: got.CA, ApprovalsRoot: got.Anchor,
-		Ring: token.Ring, StateDir: c.String("state-dir"), Replace: c.Bool("force"),
+		Ring: token.Ring, Replace: c.Bool("force"),
+	}
+	if dir := c.String("state-dir"); dir != "" {
+		if e.StateDir, err = filepath.Abs(dir); err != nil { // an agent may be started from anywhere
+			return fmt.Errorf("find state folder: %w", err)
+		}
 	}
 	if err := agent.WriteConfig(c.String("config"), e); err != nil {
 		return err
@@ -116,12 +121,4 @@ func tokenText(arg string, stdin io.Reader) (string, error) {
 func isFile(name string) bool {
 	_, err := os.Stat(name)
 	return err == nil
-}
-
-// writeToken keeps a token for one person's eyes, as one day there will be a secret in it.
-func writeToken(name, token string) error {
-	if err := durable.WriteFile(name, []byte(token+"\n"), 0o600); err != nil {
-		return fault.WithHint(fault.New(fault.Usage, "write token: %w", err), "name a file in a folder that you can write to")
-	}
-	return nil
 }
