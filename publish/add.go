@@ -108,7 +108,7 @@ func draft(s *settings, b *book, q AddRequest, now time.Time) (*metadata.Update,
 		return nil, fault.WithHint(fault.New(fault.Refused, "add %s: it is published already", path), "a new payload needs a new version")
 	}
 	var err error
-	if u.Release, err = b.releaseFor(&u); err != nil {
+	if u.Release, err = b.releaseFor(s, &u); err != nil {
 		return nil, err
 	}
 	if u.Requires, err = b.requirements(q.Requires); err != nil {
@@ -136,22 +136,30 @@ func rehearse(u metadata.Update) error {
 	return nil
 }
 
-// releaseFor counts on from the highest release of the id, or checks the one that was given. Two versions with one
-// number would leave it open which of them is newer.
-func (b *book) releaseFor(u *metadata.Update) (int64, error) {
-	var highest int64
-	for path, t := range b.targets() {
-		if t.Update.ID != u.ID || path == metadata.CataloguePath(u.ID, u.Version) {
-			continue
+// releaseFor counts on from the highest release the id ever had, or checks the one that was given. Two updates with one
+// number would leave it open which of them is newer; a device that has a withdrawn one would not take the other.
+func (b *book) releaseFor(s *settings, u *metadata.Update) (int64, error) {
+	used := map[int64]string{}
+	for _, n := range s.Retired[u.ID] {
+		used[n] = "a withdrawn update"
+	}
+	for _, shelf := range []map[string]*metadata.Target{b.published, b.added} { // also what is about to be withdrawn
+		for path, t := range shelf {
+			if t.Update.ID == u.ID && path != metadata.CataloguePath(u.ID, u.Version) {
+				used[t.Update.Release] = path
+			}
 		}
-		if t.Update.Release == u.Release {
-			return 0, fault.WithHint(fault.New(fault.Refused, "add %s: %s has release counter %d already", u.ID, path, u.Release),
-				"leave --release-counter away to count on")
-		}
-		highest = max(highest, t.Update.Release)
+	}
+	if by, taken := used[u.Release]; taken {
+		return 0, fault.WithHint(fault.New(fault.Refused, "add %s: %s has release counter %d already", u.ID, by, u.Release),
+			"leave --release-counter away to count on")
 	}
 	if u.Release != 0 {
 		return u.Release, nil
+	}
+	var highest int64
+	for n := range used {
+		highest = max(highest, n)
 	}
 	return highest + 1, nil
 }

@@ -73,6 +73,7 @@ type settings struct {
 	Pins       []metadata.Pin        `json:"pins"`
 	Payload    []metadata.PayloadKey `json:"payload"` // the last one signs
 	Keys       []keyFile             `json:"keys"`
+	Retired    map[string][]int64    `json:"retired,omitempty"` // release counters of withdrawn updates, by id
 }
 
 // keyFile says which file holds the key with an id.

@@ -354,8 +354,33 @@ func TestWithdrawAndSweep(t *testing.T) {
 	if gone, err := d.Sweep(t.Context()); err != nil || !slices.Contains(gone, one.Content) || !slices.Contains(gone, one.Content+".minisig") {
 		t.Errorf("swept %v %v", gone, err)
 	}
-	// What was withdrawn by mistake may come back under its version: it is not published any more.
+	// What was withdrawn by mistake may come back under its version, but not under its release counter.
+	if a := d.add(t, "one", "1.0"); a.Release != 3 {
+		t.Errorf("it came back as release %d", a.Release)
+	}
+}
+
+// A device that has a withdrawn release takes the next one, so its number is never given again.
+func TestReleaseCountersAreNeverGivenAgain(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, publish.InitRequest{})
 	d.add(t, "one", "1.0")
+	d.release(t)
+	if err := d.Withdraw(t.Context(), "editor", "1.0"); err != nil {
+		t.Fatal(err)
+	}
+	if a := d.add(t, "x", "1.1"); a.Release != 2 { // the withdrawal is only staged
+		t.Errorf("release %d, want 2", a.Release)
+	}
+	d.release(t)
+	u := editor("1.2")
+	u.Release = 1
+	if _, err := d.Add(t.Context(), publish.AddRequest{File: payload(t, "x"), Update: u}, start); !fault.Is(err, fault.Refused) {
+		t.Errorf("the number of a withdrawn one: %v", err)
+	}
+	if a := d.add(t, "x", "1.2"); a.Release != 3 {
+		t.Errorf("release %d, want 3", a.Release)
+	}
 }
 
 func TestReleaseNeedsThePayload(t *testing.T) {

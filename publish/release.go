@@ -59,6 +59,9 @@ func (p *Publisher) release(ctx context.Context, s *settings, now time.Time, for
 			return Released{}, err
 		}
 	}
+	if err := p.retire(s, b); err != nil {
+		return Released{}, err
+	}
 	report, err := p.repo.Update(ctx, now, by, func(e *repository.Edit) error {
 		if sign {
 			if err := e.Touch(repository.RoleTargets); err != nil {
@@ -72,6 +75,26 @@ func (p *Publisher) release(ctx context.Context, s *settings, now time.Time, for
 	}
 	out := Released{listed(slices.Sorted(maps.Keys(b.added))), listed(b.staged.Withdrawn), listed(report.Signed), roleStates(report.Roles, now)}
 	return out, durable.Remove(p.staged())
+}
+
+// retire remembers the release counters of what is about to be withdrawn, before it is gone.
+func (p *Publisher) retire(s *settings, b *book) error {
+	changed := false
+	for _, path := range b.staged.Withdrawn {
+		t := b.published[path]
+		if t == nil || slices.Contains(s.Retired[t.Update.ID], t.Update.Release) {
+			continue
+		}
+		if s.Retired == nil {
+			s.Retired = map[string][]int64{}
+		}
+		s.Retired[t.Update.ID] = append(s.Retired[t.Update.ID], t.Update.Release)
+		changed = true
+	}
+	if !changed {
+		return nil
+	}
+	return diskFault(writeJSON(p.settings(), s, 0o600))
 }
 
 // checkContents refuses to announce a payload that the web server does not have.
