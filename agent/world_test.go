@@ -32,10 +32,24 @@ type world struct {
 	origin *testOrigin
 }
 
+// newWorldWithoutOrigin has no goroutine that waits for the network, so that virtual time can pass in it.
+func newWorldWithoutOrigin(t *testing.T) *world {
+	t.Helper()
+	w := &world{
+		t: t, org: metadatatest.NewOrg(t, time.Now(), "pilot"), depot: filepath.Join(t.TempDir(), "depot"), target: t.TempDir(),
+	}
+	if err := os.Mkdir(w.depot, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w.acme = w.org.Trust("acme")
+	w.publish()
+	return w
+}
+
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, org: metadatatest.NewOrg(t, time.Now(), "pilot"), depot: t.TempDir(), target: t.TempDir(), origin: newOrigin(t)}
-	w.acme = w.org.Trust("acme")
+	w := newWorldWithoutOrigin(t)
+	w.origin = newOrigin(t)
 	w.org.SetFleet(metadata.Fleet{Origins: []string{w.origin.URL}, Group: "lan"})
 	w.publish()
 	return w
@@ -118,7 +132,7 @@ func (d *testDevice) agent() *Agent {
 	if err != nil {
 		d.w.t.Fatal(err)
 	}
-	a.patience = time.Second
+	a.patience = 4 * time.Second
 	return a
 }
 
