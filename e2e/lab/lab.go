@@ -227,7 +227,8 @@ func Dir(t testing.TB) string {
 func Binary(t testing.TB) string {
 	t.Helper()
 	bin := filepath.Join(t.TempDir(), "dunlin")
-	cmd := exec.Command("go", "build", "-o", bin, "./cmd/dunlin")
+	// The flags are those of the Makefile, so that the build cache serves both.
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", bin, "./cmd/dunlin")
 	cmd.Dir = Dir(t)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
