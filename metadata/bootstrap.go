@@ -11,7 +11,13 @@ import (
 	"time"
 
 	"github.com/dunlin-project/dunlin/internal/fault"
+	"github.com/dunlin-project/dunlin/metadata/pinned"
 	"github.com/dunlin-project/dunlin/metadata/tuf"
+)
+
+const (
+	plainTimeout = 30 * time.Second // for the headers of an answer
+	plainHeaders = 64 << 10         // bytes
 )
 
 // Joined is what joining gives a device.
@@ -60,7 +66,7 @@ func checkAuthority(b []byte, want Pin) error {
 	if block, _ := pem.Decode(b); block == nil && !strings.Contains(string(b), "CERTIFICATE") {
 		return fault.New(fault.Unavailable, "%d bytes that are no certificate: %.60q", len(b), b)
 	}
-	ca, err := parseCA(b)
+	ca, err := pinned.ParseAuthority(b)
 	if err != nil {
 		return fault.New(fault.Untrusted, "%w", err)
 	}
@@ -101,15 +107,15 @@ func checkAnchor(b []byte, t *Token, now time.Time) error {
 // plainClient asks over plain HTTP, for what proves itself.
 func plainClient(proxy func(*url.URL) (*url.URL, error)) *http.Client {
 	if proxy == nil {
-		proxy = environmentProxy
+		proxy = pinned.EnvironmentProxy
 	}
 	return &http.Client{
 		Transport: &http.Transport{
 			Proxy:                  func(r *http.Request) (*url.URL, error) { return proxy(r.URL) },
 			DisableCompression:     true,
-			ResponseHeaderTimeout:  headerTimeout,
-			MaxResponseHeaderBytes: maxHeaders,
+			ResponseHeaderTimeout:  plainTimeout,
+			MaxResponseHeaderBytes: plainHeaders,
 		},
-		CheckRedirect: refuseRedirect,
+		CheckRedirect: pinned.RefuseRedirect,
 	}
 }

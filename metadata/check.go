@@ -1,8 +1,6 @@
 package metadata
 
 import (
-	"crypto/x509"
-	"encoding/pem"
 	"net/url"
 	"path"
 	"strings"
@@ -10,19 +8,19 @@ import (
 	"unicode"
 
 	"github.com/dunlin-project/dunlin/internal/fault"
+	"github.com/dunlin-project/dunlin/metadata/pinned"
 )
 
 // Limits of the values of a record.
 const (
-	MaxTitle      = 200      // bytes
-	MaxList       = 64       // entries of any list
-	MaxArgument   = 4 << 10  // bytes of one argument
-	MaxURL        = 2 << 10  // bytes
-	MaxPath       = 1 << 10  // bytes of a destination
-	MaxExpression = 4 << 10  // bytes of an applicability rule
-	MaxSignature  = 4 << 10  // bytes of an inline payload signature
-	MaxTimeout    = 86_400   // seconds
-	MaxAuthority  = 16 << 10 // bytes of a PEM certificate
+	MaxTitle      = 200     // bytes
+	MaxList       = 64      // entries of any list
+	MaxArgument   = 4 << 10 // bytes of one argument
+	MaxURL        = 2 << 10 // bytes
+	MaxPath       = 1 << 10 // bytes of a destination
+	MaxExpression = 4 << 10 // bytes of an applicability rule
+	MaxSignature  = 4 << 10 // bytes of an inline payload signature
+	MaxTimeout    = 86_400  // seconds
 )
 
 func refuse(format string, args ...any) error { return fault.New(fault.Refused, format, args...) }
@@ -129,7 +127,7 @@ func checkEndpoints(what string, bases []string, ca string, pins []Pin) error {
 		return refuse("check %s: %d pins, at most %d", what, len(pins), MaxList)
 	}
 	if ca != "" {
-		if _, err := parseCA([]byte(ca)); err != nil {
+		if _, err := pinned.ParseAuthority([]byte(ca)); err != nil {
 			return err
 		}
 	}
@@ -139,20 +137,4 @@ func checkEndpoints(what string, bases []string, ca string, pins []Pin) error {
 		}
 	}
 	return nil
-}
-
-// parseCA takes exactly one PEM certificate of an authority, and nothing but white space around it.
-func parseCA(b []byte) (*x509.Certificate, error) {
-	if len(b) > MaxAuthority {
-		return nil, refuse("read authority: %d bytes, at most %d", len(b), MaxAuthority)
-	}
-	block, rest := pem.Decode(b)
-	if block == nil || block.Type != "CERTIFICATE" || len(strings.TrimSpace(string(rest))) != 0 {
-		return nil, refuse("read authority: not exactly one PEM certificate")
-	}
-	c, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		return nil, refuse("read authority: %w", err)
-	}
-	return c, demand(c.IsCA && c.BasicConstraintsValid, "read authority: %q is not a certificate authority", c.Subject.String())
 }

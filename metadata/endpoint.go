@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dunlin-project/dunlin/internal/fault"
+	"github.com/dunlin-project/dunlin/metadata/pinned"
 	"github.com/dunlin-project/dunlin/metadata/tuf"
 	"github.com/dunlin-project/dunlin/piecehash"
 )
@@ -43,7 +44,7 @@ func (e endpoints) check(what string) error {
 func (e endpoints) open(now time.Time) (sources func(path string) []tuf.Source, closeAll func(), err error) {
 	client, closeAll := (*http.Client)(nil), func() {}
 	if len(e.ca) > 0 {
-		client, err = NewHTTPClient(Pinned{CA: e.ca, Pins: e.pins, Proxy: e.proxy, Now: func() time.Time { return now }})
+		client, err = pinned.NewClient(pinned.Config{CA: e.ca, Pins: e.pins, Proxy: e.proxy, Now: func() time.Time { return now }})
 		if err != nil {
 			return nil, nil, err
 		}

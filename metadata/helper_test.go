@@ -1,7 +1,8 @@
 package metadata_test
 
 import (
-	"encoding/pem"
+	"errors"
+	"net/url"
 	"os"
 	"testing"
 )
@@ -13,6 +14,8 @@ func write(t *testing.T, path string, b []byte) {
 	}
 }
 
-func pemOf(der []byte) []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-}
+// direct is no proxy.
+func direct(*url.URL) (*url.URL, error) { return nil, nil }
+
+// is reports whether an error of type E is in the chain.
+func is[E error](err error) bool { var e E; return errors.As(err, &e) }

@@ -22,7 +22,7 @@ const (
 	maxWindow      = 8 << 20                // bytes of memory that a compressed file may demand
 )
 
-// HTTP is a source on a web server. Redirects are for the client to follow or not; ours do not (metadata.NewHTTPClient).
+// HTTP is a source on a web server. Redirects are for the client to follow or not; ours do not (metadata/pinned).
 type HTTP struct {
 	base   string
 	client *http.Client

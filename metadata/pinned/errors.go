@@ -1,4 +1,4 @@
-package metadata
+package pinned
 
 import (
 	"crypto/tls"
@@ -53,13 +53,13 @@ func joinPins(pins []Pin) string {
 	return strings.Join(text, ", ")
 }
 
-// CertTimeError says that the server's certificate is not valid at this time. Its kind is untrusted.
-type CertTimeError struct {
+// TimeError says that the server's certificate is not valid at this time. Its kind is untrusted.
+type TimeError struct {
 	Host                     string
 	NotBefore, NotAfter, Now time.Time
 }
 
-func (e *CertTimeError) Error() string {
+func (e *TimeError) Error() string {
 	word := "has run out"
 	if e.Now.Before(e.NotBefore) {
 		word = "is not valid yet"
@@ -68,29 +68,29 @@ func (e *CertTimeError) Error() string {
 		e.NotBefore.UTC().Format(time.RFC3339), e.NotAfter.UTC().Format(time.RFC3339), e.Now.UTC().Format(time.RFC3339))
 }
 
-// CertHostError says that the server's certificate is for other names. Its kind is untrusted.
-type CertHostError struct {
+// HostError says that the server's certificate is for other names. Its kind is untrusted.
+type HostError struct {
 	Host  string
 	Names []string // names and addresses the certificate is for, at most eight
 }
 
-func (e *CertHostError) Error() string {
+func (e *HostError) Error() string {
 	return fmt.Sprintf("the certificate shown by %s is for %.200q", e.Host, strings.Join(e.Names, ", "))
 }
 
-// CertUsageError says that the server's certificate is not one for servers, or breaks another rule of its authority. Its
+// UsageError says that the server's certificate is not one for servers, or breaks another rule of its authority. Its
 // kind is untrusted.
-type CertUsageError struct {
+type UsageError struct {
 	Host string
 	Err  error
 }
 
-func (e *CertUsageError) Error() string {
+func (e *UsageError) Error() string {
 	return fmt.Sprintf("the certificate shown by %s cannot be used: %v", e.Host, e.Err)
 }
 
 // Unwrap returns what the standard library said.
-func (e *CertUsageError) Unwrap() error { return e.Err }
+func (e *UsageError) Unwrap() error { return e.Err }
 
 // explain turns the error of a handshake into one that a person can act on. What is not about a certificate is a server
 // that does not work: no TLS, an old version, a connection that broke.
@@ -100,7 +100,7 @@ func (d *dialer) explain(err error, addr, host string, proxy *url.URL) error {
 	case errors.Is(err, errNoPin):
 		return d.pinError(nil, addr, host, proxy)
 	case errors.Is(err, errNoUsage):
-		return fault.Wrap(fault.Untrusted, &CertUsageError{addr, errNoUsage})
+		return fault.Wrap(fault.Untrusted, &UsageError{addr, errNoUsage})
 	case errors.As(err, &failed) && len(failed.UnverifiedCertificates) > 0:
 		return d.explainCertificate(failed, addr, host, proxy)
 	}
@@ -114,13 +114,13 @@ func (d *dialer) explainCertificate(failed *tls.CertificateVerificationError, ad
 	var invalid x509.CertificateInvalidError
 	switch {
 	case errors.As(failed.Err, &wrongHost):
-		return fault.WithHint(fault.Wrap(fault.Untrusted, &CertHostError{addr, certNames(leaf)}), "use a name the certificate is for, or have one issued for this name")
+		return fault.WithHint(fault.Wrap(fault.Untrusted, &HostError{addr, certNames(leaf)}), "use a name the certificate is for, or have one issued for this name")
 	case errors.As(failed.Err, &invalid) && invalid.Reason == x509.Expired:
 		c := invalid.Cert
-		err := &CertTimeError{addr, c.NotBefore, c.NotAfter, d.now()}
+		err := &TimeError{addr, c.NotBefore, c.NotAfter, d.now()}
 		return fault.WithHint(fault.Wrap(fault.Untrusted, err), "check the clock of this machine; if it is right, the server needs a new certificate")
 	case errors.As(failed.Err, &invalid):
-		return fault.Wrap(fault.Untrusted, &CertUsageError{addr, invalid})
+		return fault.Wrap(fault.Untrusted, &UsageError{addr, invalid})
 	}
 	return d.pinError(shown, addr, host, proxy)
 }
@@ -141,7 +141,7 @@ func (d *dialer) pinError(shown []*x509.Certificate, addr, host string, proxy *u
 	}
 	if len(shown) > 0 {
 		top := shown[len(shown)-1]
-		e.Issuer, e.SPKI = top.Issuer.String(), PinOf(top)
+		e.Issuer, e.SPKI = top.Issuer.String(), Of(top)
 		e.Vendor = inspector(e.Issuer)
 		e.SystemTrusted = d.systemTrusts(shown, host)
 	}

@@ -1,10 +1,11 @@
-package metadata_test
+package pinned_test
 
 import (
 	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"io"
 	"net"
@@ -17,19 +18,21 @@ import (
 	"time"
 
 	"github.com/dunlin-project/dunlin/internal/fault"
-	"github.com/dunlin-project/dunlin/metadata"
 	"github.com/dunlin-project/dunlin/metadata/metadatatest"
+	"github.com/dunlin-project/dunlin/metadata/pinned"
 )
+
+func start() time.Time { return time.Date(2026, 11, 2, 12, 0, 0, 0, time.UTC) }
 
 func direct(*url.URL) (*url.URL, error) { return nil, nil }
 
-func pinned(a *metadatatest.Authority) metadata.Pinned {
-	return metadata.Pinned{CA: a.PEM, Pins: []metadata.Pin{a.Pin(), {9}}, Now: start, Proxy: direct}.WithSystem()
+func config(a *metadatatest.Authority) pinned.Config {
+	return pinned.Config{CA: a.PEM, Pins: []pinned.Pin{a.Pin(), {9}}, Now: start, Proxy: direct}.WithSystem()
 }
 
-func get(t *testing.T, p metadata.Pinned, url string) error {
+func get(t *testing.T, p pinned.Config, url string) error {
 	t.Helper()
-	c, err := metadata.NewHTTPClient(p)
+	c, err := pinned.NewClient(p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,31 +61,31 @@ func TestCertificates(t *testing.T) {
 	theirs := metadatatest.NewAuthority(t, "FortiGate CA", start())
 	cases := map[string]struct {
 		cert tls.Certificate
-		pin  metadata.Pin
+		pin  pinned.Pin
 		want func(error) bool
 		text string
 	}{
 		"good":                            {cert: ours.Server(nil)},
-		"expired":                         {cert: ours.Server(func(c *x509.Certificate) { c.NotAfter = start().Add(-time.Minute) }), want: is[*metadata.CertTimeError], text: "has run out"},
-		"not yet":                         {cert: ours.Server(func(c *x509.Certificate) { c.NotBefore = start().Add(time.Minute) }), want: is[*metadata.CertTimeError], text: "not valid yet"},
-		"wrong name":                      {cert: ours.Server(func(c *x509.Certificate) { c.IPAddresses, c.DNSNames = nil, []string{"other.example"} }), want: is[*metadata.CertHostError], text: "other.example"},
-		"name in CN":                      {cert: ours.Server(func(c *x509.Certificate) { c.IPAddresses, c.DNSNames = nil, nil }), want: is[*metadata.CertHostError]},
-		"for clients":                     {cert: ours.Server(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }), want: is[*metadata.CertUsageError]},
-		"for code":                        {cert: ours.Server(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning} }), want: is[*metadata.CertUsageError]},
-		"for nothing":                     {cert: ours.Server(func(c *x509.Certificate) { c.ExtKeyUsage = nil }), want: is[*metadata.CertUsageError], text: "not one for servers"},
-		"other CA":                        {cert: theirs.Server(nil), want: is[*metadata.PinError], text: "FortiGate"},
-		"our authority without its pin":   {cert: ours.Server(nil), pin: metadata.Pin{7}, want: is[*metadata.PinError], text: "not pinned"},
-		"pinned certificate sent along":   {cert: appended(theirs.Server(nil), ours.Cert), want: is[*metadata.PinError]},
+		"expired":                         {cert: ours.Server(func(c *x509.Certificate) { c.NotAfter = start().Add(-time.Minute) }), want: is[*pinned.TimeError], text: "has run out"},
+		"not yet":                         {cert: ours.Server(func(c *x509.Certificate) { c.NotBefore = start().Add(time.Minute) }), want: is[*pinned.TimeError], text: "not valid yet"},
+		"wrong name":                      {cert: ours.Server(func(c *x509.Certificate) { c.IPAddresses, c.DNSNames = nil, []string{"other.example"} }), want: is[*pinned.HostError], text: "other.example"},
+		"name in CN":                      {cert: ours.Server(func(c *x509.Certificate) { c.IPAddresses, c.DNSNames = nil, nil }), want: is[*pinned.HostError]},
+		"for clients":                     {cert: ours.Server(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }), want: is[*pinned.UsageError]},
+		"for code":                        {cert: ours.Server(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning} }), want: is[*pinned.UsageError]},
+		"for nothing":                     {cert: ours.Server(func(c *x509.Certificate) { c.ExtKeyUsage = nil }), want: is[*pinned.UsageError], text: "not one for servers"},
+		"other CA":                        {cert: theirs.Server(nil), want: is[*pinned.PinError], text: "FortiGate"},
+		"our authority without its pin":   {cert: ours.Server(nil), pin: pinned.Pin{7}, want: is[*pinned.PinError], text: "not pinned"},
+		"pinned certificate sent along":   {cert: appended(theirs.Server(nil), ours.Cert), want: is[*pinned.PinError]},
 		"pinned leaf of the authority":    {cert: ours.Server(nil), pin: ours.Pin()},
-		"other CA with the same name too": {cert: metadatatest.NewAuthority(t, "Dunlin depot", start()).Server(nil), want: is[*metadata.PinError]},
+		"other CA with the same name too": {cert: metadatatest.NewAuthority(t, "Dunlin depot", start()).Server(nil), want: is[*pinned.PinError]},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := ours.Serve(hello(), c.cert, nil)
-			p := pinned(ours)
-			if c.pin != (metadata.Pin{}) {
-				p.Pins = []metadata.Pin{c.pin}
+			p := config(ours)
+			if c.pin != (pinned.Pin{}) {
+				p.Pins = []pinned.Pin{c.pin}
 			}
 			err := get(t, p, s.URL)
 			if c.want == nil {
@@ -120,12 +123,12 @@ func TestInspectingProxyIsNamed(t *testing.T) {
 			t.Parallel()
 			theirs := metadatatest.NewAuthority(t, c.issuer, start())
 			s := ours.Serve(hello(), theirs.Server(nil), nil)
-			p := pinned(ours)
+			p := config(ours)
 			if c.system {
 				p = p.WithSystem(theirs.Cert)
 			}
 			err := get(t, p, s.URL)
-			var pin *metadata.PinError
+			var pin *pinned.PinError
 			if !errors.As(err, &pin) || pin.SystemTrusted != c.system || pin.SPKI != theirs.Pin() || !strings.Contains(pin.Issuer, c.issuer) {
 				t.Fatalf("got %+v (%v)", pin, err)
 			}
@@ -151,11 +154,11 @@ func TestServerThatDoesNotWork(t *testing.T) {
 	for name, url := range map[string]string{
 		"plain HTTP on the port": "https://" + plain.Listener.Addr().String(), "TLS 1.2 alone": old.URL, "nobody": "https://" + closed.Addr().String(),
 	} {
-		if err := get(t, pinned(ours), url); !fault.Is(err, fault.Unavailable) {
+		if err := get(t, config(ours), url); !fault.Is(err, fault.Unavailable) {
 			t.Errorf("%s: %v: %v", name, fault.Of(err), err)
 		}
 	}
-	if err := get(t, pinned(ours), plain.URL); !fault.Is(err, fault.Refused) {
+	if err := get(t, config(ours), plain.URL); !fault.Is(err, fault.Refused) {
 		t.Errorf("asked over plain HTTP: %v", err)
 	}
 }
@@ -170,7 +173,7 @@ func TestSilentServer(t *testing.T) {
 	t.Cleanup(func() { l.Close() })
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	c, err := metadata.NewHTTPClient(pinned(ours))
+	c, err := pinned.NewClient(config(ours))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +187,7 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 	t.Parallel()
 	ours := metadatatest.NewAuthority(t, "Dunlin depot", start())
 	s := ours.Serve(http.RedirectHandler("https://other.example/", http.StatusFound), ours.Server(nil), nil)
-	if err := get(t, pinned(ours), s.URL); !fault.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "other.example") {
+	if err := get(t, config(ours), s.URL); !fault.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "other.example") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -193,11 +196,11 @@ func TestPinnedConfiguration(t *testing.T) {
 	t.Parallel()
 	a := metadatatest.NewAuthority(t, "Dunlin depot", start())
 	leaf := a.Server(nil)
-	for name, p := range map[string]metadata.Pinned{
-		"no pin": {CA: a.PEM}, "no authority": {Pins: []metadata.Pin{a.Pin()}}, "two authorities": {CA: append(a.PEM, a.PEM...), Pins: []metadata.Pin{a.Pin()}},
-		"a leaf": {CA: pemOf(leaf.Certificate[0]), Pins: []metadata.Pin{a.Pin()}}, "text": {CA: []byte("hello"), Pins: []metadata.Pin{a.Pin()}},
+	for name, p := range map[string]pinned.Config{
+		"no pin": {CA: a.PEM}, "no authority": {Pins: []pinned.Pin{a.Pin()}}, "two authorities": {CA: append(a.PEM, a.PEM...), Pins: []pinned.Pin{a.Pin()}},
+		"a leaf": {CA: pemOf(leaf.Certificate[0]), Pins: []pinned.Pin{a.Pin()}}, "text": {CA: []byte("hello"), Pins: []pinned.Pin{a.Pin()}},
 	} {
-		if _, err := metadata.NewHTTPClient(p); err == nil {
+		if _, err := pinned.NewClient(p); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
@@ -253,13 +256,13 @@ func TestPinsHoldBehindAProxy(t *testing.T) {
 	}{
 		{"http", strings.Replace(plainURL.URL, "http://", "http://user:secret@", 1), plain}, {"https", secureURL.URL, secure},
 	} {
-		p := pinned(ours).WithSystem(corporate.Cert)
+		p := config(ours).WithSystem(corporate.Cert)
 		p.Proxy = through(c.url)
 		if err := get(t, p, good.URL); err != nil || c.proxy.tunnels.Load() != 1 {
 			t.Errorf("%s: %v, %d tunnels", c.name, err, c.proxy.tunnels.Load())
 		}
 		err := get(t, p, forged.URL)
-		var pin *metadata.PinError
+		var pin *pinned.PinError
 		if !errors.As(err, &pin) || !pin.SystemTrusted || pin.Proxy == "" || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", c.name, err)
 		}
@@ -282,16 +285,20 @@ func TestProxyThatDoesNotWork(t *testing.T) {
 			t.Parallel()
 			s := httptest.NewServer(&proxy{answer: answer})
 			t.Cleanup(s.Close)
-			p := pinned(ours)
+			p := config(ours)
 			p.Proxy = through(s.URL)
 			if err := get(t, p, good.URL); !fault.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "proxy") {
 				t.Errorf("%v: %v", fault.Of(err), err)
 			}
 		})
 	}
-	p := pinned(ours)
+	p := config(ours)
 	p.Proxy = through("socks5://127.0.0.1:1")
 	if err := get(t, p, good.URL); err == nil {
 		t.Error("a proxy of an unknown kind was used")
 	}
+}
+
+func pemOf(der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }

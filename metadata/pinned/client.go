@@ -1,4 +1,4 @@
-package metadata
+package pinned
 
 import (
 	"context"
@@ -21,8 +21,8 @@ const (
 	maxHeaders       = 64 << 10 // bytes
 )
 
-// Pinned says which servers are believed to be the ones they should be.
-type Pinned struct {
+// Config says which servers are believed to be the ones they should be.
+type Config struct {
 	CA   []byte // PEM, one certificate: the only authority; the system's are not asked
 	Pins []Pin  // at least one; a key in every accepted chain must be among them
 
@@ -33,13 +33,13 @@ type Pinned struct {
 	system func() (*x509.CertPool, error)
 }
 
-// NewHTTPClient returns a client that speaks TLS 1.3 with servers of the pinned authority, and with nobody else: no plain
+// NewClient returns a client that speaks TLS 1.3 with servers of the pinned authority, and with nobody else: no plain
 // HTTP, no redirects, no resumed sessions. There is no way to switch the checks off.
 //
-// Errors are typed (PinError, CertTimeError, CertHostError, CertUsageError) and untrusted when somebody else answered;
+// Errors are typed (PinError, TimeError, HostError, UsageError) and untrusted when somebody else answered;
 // unavailable when nobody did. A proxy is spoken to with CONNECT, and the pins stay bound to the server behind it.
-func NewHTTPClient(p Pinned) (*http.Client, error) {
-	d, err := newDialer(p)
+func NewClient(c Config) (*http.Client, error) {
+	d, err := newDialer(c)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func NewHTTPClient(p Pinned) (*http.Client, error) {
 			IdleConnTimeout:        headerTimeout,
 			MaxIdleConnsPerHost:    2,
 		},
-		CheckRedirect: refuseRedirect,
+		CheckRedirect: RefuseRedirect,
 	}, nil
 }
 
@@ -61,8 +61,9 @@ func refusePlain(_ context.Context, _, addr string) (net.Conn, error) {
 	return nil, fault.New(fault.Refused, "connect to %s: metadata is asked for over pinned TLS only", addr)
 }
 
-// refuseRedirect: pins belong to the endpoint that was configured, and no honest one sends elsewhere.
-func refuseRedirect(req *http.Request, _ []*http.Request) error {
+// RefuseRedirect is for http.Client.CheckRedirect: pins belong to the endpoint that was configured, and no honest one sends
+// elsewhere.
+func RefuseRedirect(req *http.Request, _ []*http.Request) error {
 	return fault.New(fault.Unavailable, "the server sends us on to %s, which is not followed", req.URL.Host)
 }
 
@@ -75,21 +76,21 @@ type dialer struct {
 	system func() (*x509.CertPool, error)
 }
 
-func newDialer(p Pinned) (*dialer, error) {
-	ca, err := parseCA(p.CA)
+func newDialer(c Config) (*dialer, error) {
+	ca, err := ParseAuthority(c.CA)
 	if err != nil {
 		return nil, err
 	}
-	if len(p.Pins) == 0 {
+	if len(c.Pins) == 0 {
 		return nil, fault.New(fault.Usage, "configure pinned TLS: there is no pin")
 	}
-	d := &dialer{pins: slices.Clone(p.Pins), roots: x509.NewCertPool(), now: p.Now, proxy: p.Proxy, system: p.system}
+	d := &dialer{pins: slices.Clone(c.Pins), roots: x509.NewCertPool(), now: c.Now, proxy: c.Proxy, system: c.system}
 	d.roots.AddCert(ca)
 	if d.now == nil {
 		d.now = time.Now
 	}
 	if d.proxy == nil {
-		d.proxy = environmentProxy
+		d.proxy = EnvironmentProxy
 	}
 	if d.system == nil {
 		d.system = x509.SystemCertPool
@@ -97,7 +98,8 @@ func newDialer(p Pinned) (*dialer, error) {
 	return d, nil
 }
 
-func environmentProxy(u *url.URL) (*url.URL, error) {
+// EnvironmentProxy takes the proxy for a URL from HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
+func EnvironmentProxy(u *url.URL) (*url.URL, error) {
 	return http.ProxyFromEnvironment(&http.Request{URL: u})
 }
 
@@ -156,7 +158,7 @@ func (d *dialer) verify(chains [][]*x509.Certificate) error {
 	}
 	for _, chain := range chains {
 		for _, c := range chain {
-			if slices.Contains(d.pins, PinOf(c)) {
+			if slices.Contains(d.pins, Of(c)) {
 				return nil
 			}
 		}
