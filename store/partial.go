@@ -24,6 +24,9 @@ type Options struct {
 	// WholeHash computes the SHA-256 of the whole file beside the download, as its beginning becomes contiguous;
 	// File.SHA256 gives it after Seal. It costs a second hash of each byte, and reading back what came out of order.
 	WholeHash bool
+	// Expect is what the whole-file hash must be, or nil. Seal does not give the file its name when it is another. It
+	// needs WholeHash.
+	Expect *piecehash.Hash
 	// Log takes what is worth knowing about recovery; nil for nothing.
 	Log *slog.Logger
 }

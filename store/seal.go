@@ -14,7 +14,7 @@ import (
 // Seal ends the download: it syncs the data and gives the file its final name. Pieces that this process has put are not
 // hashed again; those it only believes, from an earlier run, are hashed now, because the final name promises that they
 // are right. The error is ErrIncomplete when pieces are missing, ErrDropped when a believed one turned out damaged: fetch
-// what the bitmap now lacks and seal again. A second Seal after a good one opens the file once more.
+// what the bitmap now lacks and seal again; it is fault.Untrusted when the whole file is not what Options.Expect says. A second Seal after a good one opens the file once more.
 func (p *Partial) Seal(ctx context.Context) (*File, error) {
 	f, err := p.seal(ctx)
 	if err != nil {
@@ -68,6 +68,9 @@ func (p *Partial) finish(ctx context.Context) (*piecehash.Hash, error) {
 		return nil, bad
 	}
 	sum, err := p.whole.finish(p)
+	if want := p.opt.Expect; err == nil && want != nil && *want != sum {
+		err = fault.New(fault.Untrusted, "the pieces lead to SHA-256 %v, want %v", sum, *want)
+	}
 	return &sum, err
 }
 

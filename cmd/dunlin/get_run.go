@@ -138,11 +138,15 @@ func (g *getter) checkSum(f *store.File) (piecehash.Hash, error) {
 		return sum, fmt.Errorf("hash of %s is not known", g.path)
 	}
 	if want := g.meta.SHA256; want != nil && *want != sum {
-		return sum, fault.WithHint(
-			fault.New(fault.Untrusted, "%s: the metainfo contradicts itself: its tree leads to SHA-256 %v, and it says %v", g.path, sum, *want),
-			"ask the publisher for a new metainfo file")
+		return sum, g.contradiction(fault.New(fault.Untrusted, "its pieces lead to SHA-256 %v, want %v", sum, *want))
 	}
 	return sum, nil
+}
+
+// contradiction is the error of a metainfo file whose two hashes name different files.
+func (g *getter) contradiction(err error) error {
+	return fault.WithHint(fmt.Errorf("%s: the metainfo contradicts itself: %w", g.path, err),
+		"ask the publisher for a new metainfo file")
 }
 
 // report is what the done event says.
