@@ -8,9 +8,10 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/fetch/fetchtest"
@@ -45,7 +46,7 @@ func seed() {
 	if _, err := n.Join(fetchtest.FullPart(m, data)); err != nil {
 		panic(err)
 	}
-	fmt.Println(n.Addrs()[0])
+	fmt.Println(n.Addrs()[0], cpu().Nanoseconds())
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		bufio.NewReader(os.Stdin).ReadByte()
@@ -86,18 +87,29 @@ func BenchmarkPair(b *testing.B) {
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
 	}
-	defer func() {
-		in.Close()
-		cmd.Wait()
-	}()
-	addr, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
+	var addr string
+	var before time.Duration // what the seeder needed to make the content
+	if _, err := fmt.Fscan(out, &addr, &before); err != nil {
 		b.Fatal(err)
 	}
-	benchLeech(b, strings.TrimSpace(addr))
+	rounds := benchLeech(b, addr)
+	in.Close()
+	cmd.Wait()
+	gib := float64(rounds) * benchSize / (1 << 30)
+	b.ReportMetric((cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime()-before).Seconds()/gib, "seeder-cpu-s/GiB")
 }
 
-func benchLeech(b *testing.B, addr string) {
+// cpu is the time that this process has computed.
+func cpu() time.Duration {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// benchLeech fetches the content again and again and returns how often.
+func benchLeech(b *testing.B, addr string) (rounds int) {
 	_, m := fetchtest.Content(7, benchSize, benchPiece)
 	_, key, _ := ed25519.GenerateKey(nil)
 	n, err := swarm.New(swarm.Config{Key: key, Peers: []string{addr}})
@@ -117,7 +129,9 @@ func benchLeech(b *testing.B, addr string) {
 	defer f.Close()
 	sink := &fileSink{m, f}
 	b.SetBytes(benchSize)
+	start := cpu()
 	for b.Loop() {
+		rounds++
 		pieces := make(chan int)
 		var wg sync.WaitGroup
 		for range 4 {
@@ -135,4 +149,6 @@ func benchLeech(b *testing.B, addr string) {
 		close(pieces)
 		wg.Wait()
 	}
+	b.ReportMetric((cpu()-start).Seconds()/(float64(rounds)*benchSize/(1<<30)), "leecher-cpu-s/GiB")
+	return rounds
 }

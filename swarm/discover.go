@@ -37,6 +37,15 @@ const (
 	refreshInterfaces   = 15 * time.Second
 )
 
+// What becomes of an announcement.
+const (
+	announcedMalformed = "malformed"
+	announcedOther     = "other_group"
+	announcedOffLink   = "off_link"
+	announcedOverLimit = "over_limit"
+	announcedOffered   = "offered"
+)
+
 // querySchedule is when questions are asked after the start: often at first, since devices that start together must
 // find each other in a moment, then every queryInterval.
 var querySchedule = [...]time.Duration{
@@ -243,14 +252,14 @@ func (d *discovery) tags(now time.Time) map[string]bool {
 
 // entry judges one announcement.
 func (d *discovery) entry(e *zeroconf.ServiceEntry, tags map[string]bool, on onLink) {
-	outcome := "malformed"
+	outcome := announcedMalformed
 	id, tag, ok := parseTexts(e.Text)
 	switch {
 	case !ok || e.Port < 1 || e.Port > 65535:
 	case id == d.n.self:
 		return
 	case !tags[tag]:
-		outcome = "other_group"
+		outcome = announcedOther
 	default:
 		outcome = d.offer(id, e, on)
 	}
@@ -259,17 +268,17 @@ func (d *discovery) entry(e *zeroconf.ServiceEntry, tags map[string]bool, on onL
 
 // offer gives the table the addresses that are on-link.
 func (d *discovery) offer(id peer.ID, e *zeroconf.ServiceEntry, on onLink) string {
-	outcome := "off_link"
+	outcome := announcedOffLink
 	for _, ip := range entryAddrs(e) {
 		if !on.has(ip) {
 			continue
 		}
 		t := target{id, netip.AddrPortFrom(ip, uint16(e.Port))}
 		if !d.admit(t, time.Now()) {
-			return "over_limit"
+			return announcedOverLimit
 		}
 		d.n.post(evFound{id, t.addr.String(), false})
-		outcome = "offered"
+		outcome = announcedOffered
 	}
 	return outcome
 }

@@ -19,8 +19,13 @@ func golden(t *testing.T, name string, values map[string][]byte) {
 	for _, k := range slices.Sorted(maps.Keys(values)) {
 		fmt.Fprintf(&b, "%s %x\n", k, values[k])
 	}
+	goldenText(t, name, b.String())
+}
+
+func goldenText(t *testing.T, name, text string) {
+	t.Helper()
 	if *update {
-		if err := os.WriteFile(name, []byte(b.String()), 0o644); err != nil {
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -28,7 +33,7 @@ func golden(t *testing.T, name string, values map[string][]byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.String() != string(want) {
-		t.Errorf("%s:\n%s\nwant:\n%s", name, b.String(), want)
+	if text != string(want) {
+		t.Errorf("%s:\n%s\nwant:\n%s", name, text, want)
 	}
 }

@@ -165,7 +165,7 @@ func TestRequestFlood(t *testing.T) {
 	r := newMember(t, n)
 	r.joinAs()
 	s := r.open(wire.PieceProtocol)
-	const flood = 30_000
+	const flood = 10_000
 	go func() {
 		var b []byte
 		for i := range flood {

@@ -14,39 +14,48 @@ import (
 type metrics struct {
 	served atomic.Int64
 
-	payload    prometheus.Counter
-	wireBytes  prometheus.Counter
-	late       prometheus.Counter
-	peers      prometheus.Gauge
-	bans       prometheus.Counter
-	handshakes *prometheus.CounterVec
-	found      *prometheus.CounterVec
+	payload   prometheus.Counter
+	wireBytes prometheus.Counter
+	late      prometheus.Counter
+	peers     prometheus.Gauge
+	bans      prometheus.Counter
+	failures  *prometheus.CounterVec
+	found     *prometheus.CounterVec
 }
 
 func newMetrics() *metrics {
 	counter := func(name, help string) prometheus.Counter {
-		return prometheus.NewCounter(prometheus.CounterOpts{Subsystem: "swarm", Name: name, Help: help})
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 	}
-	vec := func(name, help, label string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Subsystem: "swarm", Name: name, Help: help}, []string{label})
+	counters := func(name, help, label string, values ...string) *prometheus.CounterVec {
+		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
+		for _, x := range values {
+			v.WithLabelValues(x)
+		}
+		return v
 	}
 	return &metrics{
-		payload:   counter("sent_payload_bytes_total", "Bytes of pieces sent to peers, before compression."),
-		wireBytes: counter("sent_wire_bytes_total", "Bytes of pieces sent to peers, compressed where they were, with their framing."),
-		late:      counter("late_payload_bytes_total", "Bytes of pieces that came after their request was cancelled."),
+		payload: counter("dunlin_swarm_sent_payload_bytes_total", "Bytes of pieces sent to peers, before compression."),
+		wireBytes: counter("dunlin_swarm_sent_wire_bytes_total",
+			"Bytes of pieces sent to peers, compressed where they were, with their framing."),
+		late: counter("dunlin_swarm_late_payload_bytes_total", "Bytes of pieces that came after their request was cancelled."),
 		peers: prometheus.NewGauge(prometheus.GaugeOpts{
-			Subsystem: "swarm", Name: "peers", Help: "Peers with an authenticated connection.",
+			Name: "dunlin_swarm_peers", Help: "Peers with an authenticated connection.",
 		}),
-		bans:       counter("bans_total", "Peers banned for a piece that was provably wrong."),
-		handshakes: vec("failed_connections_total", "Connections that did not become links, by side and reason.", "reason"),
-		found:      vec("discovered_total", "Announcements of peers, by what became of them.", "outcome"),
+		bans: counter("dunlin_swarm_bans_total", "Peers banned for a piece or a piece layer that was provably wrong."),
+		failures: counters("dunlin_swarm_failed_connections_total",
+			"Connections that did not come to be, by who began them and why.", "reason",
+			"accept_denied", "accept_handshake", "accept_malformed",
+			"dial_denied", "dial_handshake", "dial_malformed", "dial_unreachable"),
+		found: counters("dunlin_swarm_announcements_total", "Announcements of peers that were heard, by what became of them.",
+			"outcome", announcedMalformed, announcedOther, announcedOffLink, announcedOverLimit, announcedOffered),
 	}
 }
 
-// Metrics returns the node's collectors, to be registered with a prefix.
+// Metrics returns the node's collectors, for the caller to register.
 func (n *Node) Metrics() []prometheus.Collector {
 	m := n.metrics
-	return []prometheus.Collector{m.payload, m.wireBytes, m.late, m.peers, m.bans, m.handshakes, m.found}
+	return []prometheus.Collector{m.payload, m.wireBytes, m.late, m.peers, m.bans, m.failures, m.found}
 }
 
 func (m *metrics) sent(payload, onWire int) {
@@ -67,5 +76,5 @@ func (m *metrics) failed(side string, err error) {
 	case errors.As(err, &op) && op.Op == "dial":
 		reason = "unreachable"
 	}
-	m.handshakes.WithLabelValues(side + "_" + reason).Inc()
+	m.failures.WithLabelValues(side + "_" + reason).Inc()
 }
