@@ -78,7 +78,7 @@ func checkAuthority(b []byte, want Pin) error {
 }
 
 func bootstrapRoot(ctx context.Context, t *Token, ca []byte, now time.Time, proxy func(*url.URL) (*url.URL, error)) ([]byte, error) {
-	sources, done, err := endpoints{t.Depots, ca, []Pin{t.CA}, proxy}.open(now)
+	sources, done, err := endpoints{t.Depots, ca, []Pin{t.CA}, proxy}.open(now, time.Time{})
 	if err != nil {
 		return nil, err
 	}

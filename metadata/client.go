@@ -114,8 +114,7 @@ func (c *Client) lastBundle() (Bundle, error) {
 // online is a cycle over the network.
 func (c *Client) online(ctx context.Context, now time.Time) (*View, Bundle, error) {
 	approvals := c.dir("approvals", c.cfg.Anchor)
-	at := later(now, tuf.Floor(approvals))
-	sources, done, err := c.end.open(at)
+	sources, done, err := c.end.open(now, tuf.Floor(approvals))
 	if err != nil {
 		return nil, Bundle{}, err
 	}
@@ -139,6 +138,15 @@ func (c *Client) online(ctx context.Context, now time.Time) (*View, Bundle, erro
 
 // dir is the store of one repository. Its name holds the root it is anchored in: with another root begins another memory.
 func (c *Client) dir(name string, anchor []byte) tuf.Dir { return storeDir(c.cfg.Dir, name, anchor) }
+
+// dirsOf lists the stores of a publisher whose root is not known today.
+func (c *Client) dirsOf(publisher string) []string {
+	paths, _ := filepath.Glob(filepath.Join(c.cfg.Dir, "catalogue-"+publisher+"-????????????????"))
+	for i, p := range paths {
+		paths[i] = filepath.Base(p)
+	}
+	return paths
+}
 
 func storeDir(dir, name string, anchor []byte) tuf.Dir {
 	return tuf.Dir(filepath.Join(dir, fmt.Sprintf("%s-%.8x", name, sha256.Sum256(anchor))))
@@ -175,8 +183,7 @@ func (c *Client) prune(keep []string) {
 
 // Layer fetches and proves the piece layer of content from the depot. A layer that does not lead to the root is untrusted.
 func (c *Client) Layer(ctx context.Context, content piecehash.Content) (*piecehash.Manifest, error) {
-	at := later(time.Now(), tuf.Floor(c.dir("approvals", c.cfg.Anchor)))
-	sources, done, err := c.end.open(at)
+	sources, done, err := c.end.open(time.Now(), tuf.Floor(c.dir("approvals", c.cfg.Anchor)))
 	if err != nil {
 		return nil, err
 	}

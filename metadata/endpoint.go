@@ -39,12 +39,12 @@ func (e endpoints) check(what string) error {
 	return nil
 }
 
-// open returns sources for what lies at path below each base. close gives the connections back. Certificates are checked
-// at one fixed time.
-func (e endpoints) open(now time.Time) (sources func(path string) []tuf.Source, closeAll func(), err error) {
+// open returns sources for what lies at path below each base; closeAll gives the connections back. Certificates are checked
+// at one fixed time, see pinned.Config.Floor for the other.
+func (e endpoints) open(now, floor time.Time) (sources func(path string) []tuf.Source, closeAll func(), err error) {
 	client, closeAll := (*http.Client)(nil), func() {}
 	if len(e.ca) > 0 {
-		client, err = pinned.NewClient(pinned.Config{CA: e.ca, Pins: e.pins, Proxy: e.proxy, Now: func() time.Time { return now }})
+		client, err = pinned.NewClient(pinned.Config{CA: e.ca, Pins: e.pins, Proxy: e.proxy, Now: func() time.Time { return now }, Floor: floor})
 		if err != nil {
 			return nil, nil, err
 		}

@@ -53,7 +53,7 @@ func (m *Mirror) Sync(ctx context.Context, now time.Time) (*Catalogue, error) {
 	if err != nil {
 		return nil, err
 	}
-	sources, done, err := m.end.open(later(now, tuf.Floor(store)))
+	sources, done, err := m.end.open(now, tuf.Floor(store))
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func (m *Mirror) Sync(ctx context.Context, now time.Time) (*Catalogue, error) {
 
 // Layer fetches and proves the piece layer of content from the publisher.
 func (m *Mirror) Layer(ctx context.Context, content piecehash.Content, now time.Time) (*piecehash.Manifest, error) {
-	sources, done, err := m.end.open(now)
+	sources, done, err := m.end.open(now, time.Time{})
 	if err != nil {
 		return nil, err
 	}

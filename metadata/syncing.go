@@ -54,8 +54,9 @@ func (s *syncing) wanted(role string) bool {
 func (s *syncing) catalogues(ctx context.Context) {
 	last, _ := s.client.lastBundle()
 	for _, p := range s.publishers {
-		if p.err != nil {
-			continue // open finds that by itself
+		if p.err != nil { // open finds that by itself
+			s.keep = append(s.keep, s.client.dirsOf(p.name)...)
+			continue
 		}
 		files, err := s.catalogue(ctx, p)
 		if fault.Is(err, fault.Unavailable) && len(last.Catalogues[p.name]) > 0 {

@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"slices"
 	"time"
 
 	"github.com/dunlin-project/dunlin/piecehash"
@@ -123,4 +124,16 @@ type Target struct {
 // Content names the payload for the transfer.
 func (t *Target) Content() (piecehash.Content, error) {
 	return piecehash.NewContent(t.Update.Root, t.Length, t.Update.PieceLength)
+}
+
+// Replaces reports whether u takes the place of other: a higher release of the same update, or an update that its
+// publisher says replaces it. The release counter alone orders releases; versions are for people.
+func (u *Update) Replaces(other *Update) bool {
+	if u.Publisher != other.Publisher {
+		return false
+	}
+	if u.ID == other.ID {
+		return u.Release > other.Release
+	}
+	return slices.Contains(u.Supersedes, other.ID)
 }

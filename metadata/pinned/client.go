@@ -27,6 +27,7 @@ type Config struct {
 	Pins []Pin  // at least one; a key in every accepted chain must be among them
 
 	Now   func() time.Time                 // for the validity of certificates; nil is time.Now
+	Floor time.Time                        // a certificate that is not valid yet may be so at this time, if it is later than Now
 	Proxy func(*url.URL) (*url.URL, error) // nil takes HTTPS_PROXY and NO_PROXY from the environment
 
 	// system returns the authorities that this machine trusts; only for the text of an error. Tests set it.
@@ -70,6 +71,7 @@ func RefuseRedirect(req *http.Request, _ []*http.Request) error {
 // dialer makes pinned connections. It does not change.
 type dialer struct {
 	pins   []Pin
+	floor  time.Time
 	roots  *x509.CertPool
 	now    func() time.Time
 	proxy  func(*url.URL) (*url.URL, error)
@@ -84,7 +86,7 @@ func newDialer(c Config) (*dialer, error) {
 	if len(c.Pins) == 0 {
 		return nil, fault.New(fault.Usage, "configure pinned TLS: there is no pin")
 	}
-	d := &dialer{pins: slices.Clone(c.Pins), roots: x509.NewCertPool(), now: c.Now, proxy: c.Proxy, system: c.system}
+	d := &dialer{pins: slices.Clone(c.Pins), floor: c.Floor, roots: x509.NewCertPool(), now: c.Now, proxy: c.Proxy, system: c.system}
 	d.roots.AddCert(ca)
 	if d.now == nil {
 		d.now = time.Now
@@ -103,9 +105,21 @@ func EnvironmentProxy(u *url.URL) (*url.URL, error) {
 	return http.ProxyFromEnvironment(&http.Request{URL: u})
 }
 
-// dial is http.Transport.DialTLSContext. The handshake is done here, and not by the transport, because the transport
-// would hold an https proxy to the pins of the server behind it.
+// dial is http.Transport.DialTLSContext. A clock that lags behind what is known for sure would take every certificate for
+// one of the future, so such a one is looked at again at the floor.
 func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	now := d.now()
+	conn, err := d.dialAt(ctx, network, addr, now)
+	var early *TimeError
+	if errors.As(err, &early) && now.Before(early.NotBefore) && now.Before(d.floor) {
+		return d.dialAt(ctx, network, addr, d.floor)
+	}
+	return conn, err
+}
+
+// dialAt does the handshake here, and leaves it not to the transport, because the transport would hold an https proxy to
+// the pins of the server behind it.
+func (d *dialer) dialAt(ctx context.Context, network, addr string, now time.Time) (net.Conn, error) {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, fault.New(fault.Usage, "connect to %s: %w", addr, err)
@@ -118,24 +132,24 @@ func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, erro
 	if err != nil {
 		return nil, err
 	}
-	conn := tls.Client(raw, d.config(host))
+	conn := tls.Client(raw, d.config(host, now))
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
 		raw.Close()
-		return nil, d.explain(err, addr, host, proxy)
+		return nil, attempt{d, addr, host, proxy, now}.explain(err)
 	}
 	return conn, nil
 }
 
 // config keeps all normal checks and adds to them. VerifyConnection also runs when a session is resumed, and looks at
 // verified chains: a certificate that the other side merely sends along proves nothing.
-func (d *dialer) config(host string) *tls.Config {
+func (d *dialer) config(host string, now time.Time) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		RootCAs:    d.roots,
 		ServerName: host,
-		Time:       d.now,
+		Time:       func() time.Time { return now },
 		NextProtos: []string{"http/1.1"},
 		VerifyConnection: func(cs tls.ConnectionState) error {
 			return d.verify(cs.VerifiedChains)

@@ -106,6 +106,33 @@ func appended(c tls.Certificate, more *x509.Certificate) tls.Certificate {
 	return c
 }
 
+// TestClockThatLags: with a floor a machine that was off for years, or has no clock, still gets in; an expired certificate
+// does not get better by it.
+func TestClockThatLags(t *testing.T) {
+	t.Parallel()
+	ours := metadatatest.NewAuthority(t, "Dunlin depot", start())
+	good := ours.Serve(hello(), ours.Server(nil), nil)
+	expired := ours.Serve(hello(), ours.Server(func(c *x509.Certificate) { c.NotAfter = start().Add(-time.Minute) }), nil)
+	for _, c := range []struct {
+		name, url  string
+		now, floor time.Time
+		ok         bool
+	}{
+		{"no floor", good.URL, time.Unix(0, 0), time.Time{}, false},
+		{"floor", good.URL, time.Unix(0, 0), start(), true},
+		{"floor behind as well", good.URL, time.Unix(0, 0), time.Unix(1, 0), false},
+		{"floor put far ahead", good.URL, start(), start().AddDate(7000, 0, 0), true},
+		{"expired at the floor", expired.URL, time.Unix(0, 0), start(), false},
+		{"expired now", expired.URL, start(), start().Add(-30 * time.Minute), false},
+	} {
+		p := config(ours)
+		p.Now, p.Floor = func() time.Time { return c.now }, c.floor
+		if err := get(t, p, c.url); c.ok != (err == nil) || err != nil && !is[*pinned.TimeError](err) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
 // TestInspectingProxyIsNamed: an administrator who reads the error knows what to do.
 func TestInspectingProxyIsNamed(t *testing.T) {
 	t.Parallel()

@@ -92,37 +92,43 @@ func (e *UsageError) Error() string {
 // Unwrap returns what the standard library said.
 func (e *UsageError) Unwrap() error { return e.Err }
 
+// attempt is one handshake that failed.
+type attempt struct {
+	*dialer
+	addr, host string
+	proxy      *url.URL
+	at         time.Time // that the certificate was looked at
+}
+
 // explain turns the error of a handshake into one that a person can act on. What is not about a certificate is a server
 // that does not work: no TLS, an old version, a connection that broke.
-func (d *dialer) explain(err error, addr, host string, proxy *url.URL) error {
+func (a attempt) explain(err error) error {
 	var failed *tls.CertificateVerificationError
 	switch {
 	case errors.Is(err, errNoPin):
-		return d.pinError(nil, addr, host, proxy)
+		return a.pinError(nil)
 	case errors.Is(err, errNoUsage):
-		return fault.Wrap(fault.Untrusted, &UsageError{addr, errNoUsage})
+		return fault.Wrap(fault.Untrusted, &UsageError{a.addr, errNoUsage})
 	case errors.As(err, &failed) && len(failed.UnverifiedCertificates) > 0:
-		return d.explainCertificate(failed, addr, host, proxy)
+		return a.explainCertificate(failed)
 	}
-	return fault.WithHint(fault.New(fault.Unavailable, "connect to %s: %w", addr, err), "check that %s serves TLS 1.3", addr)
+	return fault.WithHint(fault.New(fault.Unavailable, "connect to %s: %w", a.addr, err), "check that %s serves TLS 1.3", a.addr)
 }
 
-func (d *dialer) explainCertificate(failed *tls.CertificateVerificationError, addr, host string, proxy *url.URL) error {
+func (a attempt) explainCertificate(failed *tls.CertificateVerificationError) error {
 	shown := failed.UnverifiedCertificates
-	leaf := shown[0]
 	var wrongHost x509.HostnameError
 	var invalid x509.CertificateInvalidError
 	switch {
 	case errors.As(failed.Err, &wrongHost):
-		return fault.WithHint(fault.Wrap(fault.Untrusted, &HostError{addr, certNames(leaf)}), "use a name the certificate is for, or have one issued for this name")
+		return fault.WithHint(fault.Wrap(fault.Untrusted, &HostError{a.addr, certNames(shown[0])}), "use a name the certificate is for, or have one issued for this name")
 	case errors.As(failed.Err, &invalid) && invalid.Reason == x509.Expired:
-		c := invalid.Cert
-		err := &TimeError{addr, c.NotBefore, c.NotAfter, d.now()}
+		err := &TimeError{a.addr, invalid.Cert.NotBefore, invalid.Cert.NotAfter, a.at}
 		return fault.WithHint(fault.Wrap(fault.Untrusted, err), "check the clock of this machine; if it is right, the server needs a new certificate")
 	case errors.As(failed.Err, &invalid):
-		return fault.Wrap(fault.Untrusted, &UsageError{addr, invalid})
+		return fault.Wrap(fault.Untrusted, &UsageError{a.addr, invalid})
 	}
-	return d.pinError(shown, addr, host, proxy)
+	return a.pinError(shown)
 }
 
 func certNames(c *x509.Certificate) []string {
@@ -134,22 +140,22 @@ func certNames(c *x509.Certificate) []string {
 }
 
 // pinError describes who answered. shown is nil when the chain led to the configured authority, whose key is not pinned.
-func (d *dialer) pinError(shown []*x509.Certificate, addr, host string, proxy *url.URL) error {
-	e := &PinError{Host: addr, Issuer: "the configured authority", Want: d.pins}
-	if proxy != nil {
-		e.Proxy = proxy.Redacted()
+func (a attempt) pinError(shown []*x509.Certificate) error {
+	e := &PinError{Host: a.addr, Issuer: "the configured authority", Want: a.pins}
+	if a.proxy != nil {
+		e.Proxy = a.proxy.Redacted()
 	}
 	if len(shown) > 0 {
 		top := shown[len(shown)-1]
 		e.Issuer, e.SPKI = top.Issuer.String(), Of(top)
 		e.Vendor = inspector(e.Issuer)
-		e.SystemTrusted = d.systemTrusts(shown, host)
+		e.SystemTrusted = a.systemTrusts(shown)
 	}
 	return fault.WithHint(fault.Wrap(fault.Untrusted, e), "%s", e.hint())
 }
 
-func (d *dialer) systemTrusts(shown []*x509.Certificate, host string) bool {
-	roots, err := d.system()
+func (a attempt) systemTrusts(shown []*x509.Certificate) bool {
+	roots, err := a.system()
 	if err != nil {
 		return false
 	}
@@ -157,7 +163,7 @@ func (d *dialer) systemTrusts(shown []*x509.Certificate, host string) bool {
 	for _, c := range shown[1:] {
 		between.AddCert(c)
 	}
-	_, err = shown[0].Verify(x509.VerifyOptions{DNSName: host, Roots: roots, Intermediates: between, CurrentTime: d.now()})
+	_, err = shown[0].Verify(x509.VerifyOptions{DNSName: a.host, Roots: roots, Intermediates: between, CurrentTime: a.at})
 	return err == nil
 }
 

@@ -13,11 +13,11 @@ const (
 )
 
 const (
-	maxDepth    = 16      // of the JSON: twice what a signed record of ours in a target needs
-	maxName     = 128     // bytes of a role's name or a key's id
-	maxPath     = 1 << 10 // bytes of a target's path
-	maxKnown    = 1 << 12 // roots that are read from the store
-	maxState    = 4 << 10 // bytes of the store's own state
+	maxDepth    = 16       // of the JSON: twice what a signed record of ours in a target needs
+	maxName     = 128      // bytes of a role's name or a key's id
+	maxPath     = 1 << 10  // bytes of a target's path
+	maxKnown    = 1 << 12  // roots that are read from the store
+	maxState    = 64 << 10 // bytes of the store's own state
 	clockLeeway = 5 * time.Minute
 )
 

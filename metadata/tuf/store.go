@@ -69,7 +69,10 @@ func (Nowhere) Save(string, []byte) error { return nil }
 // state is what the store knows beyond the files: what must not go back.
 type state struct {
 	Root  int64     `json:"root"`  // highest version of the root that was ever verified
-	Floor time.Time `json:"floor"` // latest time that verified metadata has proved
+	Floor time.Time `json:"floor"` // latest time that a verified timestamp has proved
+	// By names the keys that could sign that timestamp. With other keys the floor begins anew: whoever stole a key may
+	// have put it ten thousand years ahead, and replacing the key must be a way out.
+	By string `json:"by"`
 }
 
 const stateFile = "state"
@@ -99,5 +102,6 @@ func checksum(b []byte) string { return fmt.Sprintf("%x\n", sha256.Sum256(b)) }
 
 func rootFile(version int64) string { return strconv.FormatInt(version, 10) + ".root.json" }
 
-// Floor returns the latest time that the verified metadata in a store has proved, or the zero time.
+// Floor returns the latest time that a verified timestamp in a store has proved, or the zero time. It is good for choosing
+// a clock, not for refusing anything: the keys that proved it may have been replaced.
 func Floor(s Store) time.Time { return loadState(s).Floor }

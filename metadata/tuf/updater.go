@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
 	tufmeta "github.com/theupdateframework/go-tuf/v2/metadata"
@@ -57,7 +59,7 @@ type Updater struct {
 // edge is a delegation. A role that two roles delegate must verify for each of them.
 type edge struct{ parent, role string }
 
-// New checks the anchor. now is the time of the whole cycle; a clock behind the time that the store has seen proved is
+// New checks the anchor. now is the time of the whole cycle; a clock behind the time that the store has seen proved will be
 // overruled.
 func New(cfg Config, now time.Time) (*Updater, error) {
 	if cfg.Store == nil {
@@ -71,7 +73,6 @@ func New(cfg Config, now time.Time) (*Updater, error) {
 		return nil, untrusted("read trust anchor: %w", err)
 	}
 	u.state = loadState(cfg.Store)
-	u.proved(u.state.Floor)
 	return u, nil
 }
 
@@ -197,13 +198,28 @@ func (u *Updater) finalRoot() error {
 			fault.New(fault.Untrusted, "the way to the newest root is damaged here, and withheld there: %w", &RollbackError{roleRoot, u.state.Root, root.Version}),
 			"try another source, or join again")
 	}
-	if root.Version > u.state.Root {
-		u.state.Root = root.Version
-		if err := u.state.save(u.cfg.Store); err != nil {
-			return err
-		}
+	if err := u.meetRoot(); err != nil {
+		return err
 	}
 	return u.fresh(roleRoot, root.Expires)
+}
+
+// meetRoot takes the memory of the store over, as far as it is bound to the keys of this root.
+func (u *Updater) meetRoot() error {
+	known := u.state
+	u.state.Root = max(u.state.Root, u.trusted.Root.Signed.Version)
+	if by := u.timestampKeys(); by != u.state.By {
+		u.state.By, u.state.Floor = by, time.Time{}
+	}
+	u.proved(u.state.Floor)
+	if u.state == known {
+		return nil
+	}
+	return u.state.save(u.cfg.Store)
+}
+
+func (u *Updater) timestampKeys() string {
+	return strings.Join(slices.Sorted(slices.Values(u.trusted.Root.Signed.Roles[roleTimestamp].KeyIDs)), " ")
 }
 
 // timestamp is 5.4. The one in the store counts only against a rollback.

@@ -333,6 +333,27 @@ func TestClock(t *testing.T) {
 	d.bad(old, fault.Unavailable, "timestamp ran out")
 }
 
+// TestStolenKeyCannotStopTheClockForEver: a floor ten thousand years ahead goes away with the key that proved it.
+func TestStolenKeyCannotStopTheClockForEver(t *testing.T) {
+	t.Parallel()
+	r := tuftest.New(t.Name(), start())
+	d := newDevice(t, r)
+	d.good(r.Files)
+	honest := r.Timestamp.Signed.Expires
+	r.Now, r.Timestamp.Signed.Expires = start().AddDate(7000, 0, 0), start().AddDate(7001, 0, 0)
+	r.PublishTimestamp()
+	d.bad(r.Files, fault.Unavailable, "root ran out")
+	r.Now, r.Timestamp.Signed.Expires = start(), honest
+	r.PublishTimestamp()
+	d.bad(r.Files, fault.Unavailable, "ran out")
+	r.Rotate("timestamp", 1, 1)
+	r.PublishRoot()
+	r.PublishTimestamp()
+	if u := d.good(r.Files); !u.Now().Equal(start()) {
+		t.Errorf("now %v", u.Now())
+	}
+}
+
 func TestRollback(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
