@@ -123,15 +123,26 @@ func (s *supply) obtain(ctx context.Context) (*Obtained, error) {
 	}
 	defer part.Close()
 	out.Resumed = stored(part)
-	if !part.Bitmap().Full() {
-		if err := s.fill(ctx, part, out); err != nil {
-			return nil, err
-		}
-	}
-	if err := s.seal(ctx, part); err != nil {
+	if err := s.complete(ctx, part, out); err != nil {
 		return nil, err
 	}
 	return out, nil
+}
+
+// complete fills and seals. What an earlier run had left is hashed only on the way; what turns out damaged then is fetched
+// again, once: a disk that damages it a second time is broken.
+func (s *supply) complete(ctx context.Context, part *store.Partial, out *Obtained) (err error) {
+	for range 2 {
+		if !part.Bitmap().Full() {
+			if err = s.fill(ctx, part, out); err != nil {
+				return err
+			}
+		}
+		if err = s.seal(ctx, part); !errors.Is(err, store.ErrDropped) && !errors.Is(err, store.ErrIncomplete) {
+			return err
+		}
+	}
+	return fault.WithHint(fault.New(fault.Unavailable, "check what was stored: %w", err), "check the disk: it does not keep what is written to it")
 }
 
 func stored(part *store.Partial) (n int64) {
@@ -190,7 +201,8 @@ func (s *supply) fill(ctx context.Context, part *store.Partial, out *Obtained) e
 	}
 	if path != "" {
 		out.From = "folder"
-		out.Fetched, err = s.copyFolder(ctx, path, part)
+		n, err := s.copyFolder(ctx, path, part)
+		out.Fetched += n
 		return err
 	}
 	gate, bases, err := s.web()
@@ -212,7 +224,7 @@ func (s *supply) fill(ctx context.Context, part *store.Partial, out *Obtained) e
 	defer origin.Close()
 	tell := s.progress("fetch content")
 	stats, err := fetch.File(ctx, part, fetch.Options{Origin: origin, Warm: true, Log: s.depot.log, Progress: func(st fetch.Stats) { tell(st.Resumed + st.Useful()) }})
-	out.From, out.Fetched, out.Waste = "http", stats.From.Total(), stats.Waste
+	out.From, out.Fetched, out.Waste = "http", out.Fetched+stats.From.Total(), out.Waste+stats.Waste
 	return err
 }
 
@@ -299,9 +311,6 @@ func (s *supply) web() (*httpfallback.Gate, []string, error) {
 // seal puts the whole file where devices read it: the layer first, because nobody can begin without it.
 func (s *supply) seal(ctx context.Context, part *store.Partial) error {
 	f, err := part.Seal(ctx)
-	if errors.Is(err, store.ErrDropped) {
-		return fault.WithHint(fault.New(fault.Unavailable, "check what an earlier run had left: %w", err), "run the command again: what is damaged is fetched anew")
-	}
 	if err != nil {
 		return err
 	}

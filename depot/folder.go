@@ -84,6 +84,9 @@ func (f folder) makeDirs() error {
 
 // makePublicDir makes dir and the folders above it up to top so that a web server can read them, whatever the umask.
 func makePublicDir(top, dir string) error {
+	if info, err := os.Lstat(dir); err == nil && info.IsDir() && info.Mode().Perm() == publicDir {
+		return nil
+	}
 	if err := os.MkdirAll(dir, publicDir); err != nil {
 		return fmt.Errorf("make public folder: %w", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -51,11 +52,26 @@ type Ready struct {
 	Tokens        []TokenResult `json:"tokens"` // one for each ring
 }
 
-// Server serves a depot to devices, and to commands on its socket. Make it with NewServer.
+// Server serves a depot to devices, and to commands on its socket. Make it with NewServer; it runs once.
 type Server struct {
-	d    *Depot
-	c    ServeConfig
-	cert atomic.Pointer[tls.Certificate]
+	d       *Depot
+	c       ServeConfig
+	cert    atomic.Pointer[tls.Certificate]
+	answers answers
+}
+
+// answers are those under way. Each holds it for reading; the end takes it for good, and with that waits for all of them.
+type answers struct{ sync.RWMutex }
+
+func (a *answers) counted(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !a.TryRLock() {
+			answer(w, r, http.StatusServiceUnavailable)
+			return
+		}
+		defer a.RUnlock()
+		next.ServeHTTP(w, r)
+	})
 }
 
 // NewServer builds a server. It opens nothing.
@@ -164,7 +180,9 @@ func (s *Server) live(ctx context.Context, l *listeners, up *upkeep, public *os.
 	if err := s.ready(l); err != nil {
 		g.Go(func() error { return err })
 	}
-	return g.Wait()
+	err := g.Wait()
+	s.answers.Lock()
+	return err
 }
 
 // httpServer is one with the limits of a public listener. HTTP/1.1 only: a device asks for a few files, and what is not
@@ -173,7 +191,7 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	return &http.Server{
-		Handler:                      h,
+		Handler:                      s.answers.counted(h),
 		ReadHeaderTimeout:            headerPatience,
 		ReadTimeout:                  headerPatience,
 		WriteTimeout:                 steadyPatience,
