@@ -157,8 +157,8 @@ func (a *Agent) cycles(ctx context.Context) error {
 			a.settle(time.Time{})
 			return nil
 		}
-		if failures++; err == nil || fault.Is(err, fault.Refused) {
-			failures = 0 // asking sooner does not change what policy refuses
+		if failures++; err == nil || fault.Is(err, fault.Refused) || fault.Is(err, fault.Install) {
+			failures = 0 // asking sooner changes neither what policy refuses nor what an update does
 		}
 		next := a.times.next(time.Now(), failures)
 		a.settle(next)

@@ -15,7 +15,7 @@ import (
 // The places of a device that was set up by its package.
 const (
 	DefaultConfigFile = "/etc/dunlin/agent.yaml"
-	DefaultStateDir   = "/var/lib/dunlin"
+	DefaultStateDir   = "/var/lib/dunlin/agent"
 	DefaultControl    = "/run/dunlin/agent.sock"
 	DefaultMetrics    = "127.0.0.1:9680"
 	DefaultListen     = ":7680"
@@ -67,7 +67,7 @@ type Config struct {
 	// Pins are SPKI pins (SHA-256, hex) of the depot's certificate authority. Empty: the key of the authority that
 	// "dunlin join" has put into the state folder.
 	Pins []metadata.Pin `yaml:"pins,omitempty"`
-	// StateDir is the private folder of this agent. Default /var/lib/dunlin.
+	// StateDir is the private folder of this agent. Default /var/lib/dunlin/agent.
 	StateDir string `yaml:"state_dir,omitempty"`
 
 	// Group names the devices to exchange content with. Empty: what the organisation has signed.

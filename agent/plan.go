@@ -80,6 +80,7 @@ type decision struct {
 
 // plan decides what to do. It is pure: the same survey, policy and time give the same jobs in the same order.
 func plan(s survey, p policy, now time.Time) decision {
+	s.applies = remembered(s.applies)
 	pl := planner{survey: s, policy: p, now: now}
 	pl.wanted = pl.newest()
 	for _, c := range s.candidates {
@@ -92,6 +93,23 @@ func plan(s survey, p policy, now time.Time) decision {
 	pl.tellNotApproved()
 	slices.SortFunc(pl.out.updates, byName)
 	return pl.out
+}
+
+// remembered asks once for each update: a rule is compiled anew each time that it is asked.
+func remembered(applies func(*metadata.Update) (bool, string)) func(*metadata.Update) (bool, string) {
+	type answer struct {
+		ok  bool
+		why string
+	}
+	given := make(map[*metadata.Update]answer)
+	return func(u *metadata.Update) (bool, string) {
+		a, ok := given[u]
+		if !ok {
+			a.ok, a.why = applies(u)
+			given[u] = a
+		}
+		return a.ok, a.why
+	}
 }
 
 type planner struct {
@@ -309,27 +327,30 @@ func (pl *planner) tellInstalled() {
 // tellNotApproved says of each update what the newest release is, if it would be for this device and nobody has said
 // anything about it.
 func (pl *planner) tellNotApproved() {
+	type version struct {
+		key     metadata.Key
+		version string
+	}
+	told := make(map[version]bool)
+	for _, u := range pl.out.updates {
+		told[version{metadata.Key{Publisher: u.Publisher, ID: u.ID}, u.Version}] = true
+	}
 	for key, targets := range pl.targets {
 		t := slices.MaxFunc(targets, func(a, b *metadata.Target) int {
 			return cmp.Compare(a.Update.Release, b.Update.Release)
 		})
-		if have, ok := pl.installed[key]; ok && have.release >= t.Update.Release || pl.told(key, t.Update.Version) {
+		if have, ok := pl.installed[key]; ok && have.release >= t.Update.Release || told[version{key, t.Update.Version}] {
 			continue
 		}
-		if ok, _ := pl.applies(t.Update); ok {
-			u := updateOf(key, t, "", StateNotApproved, "")
-			if v := pl.held(candidate{key: key}); v.state != "" {
-				u.State, u.Reason = v.state, v.why
-			}
-			pl.out.updates = append(pl.out.updates, u)
+		if ok, _ := pl.applies(t.Update); !ok {
+			continue
 		}
+		u := updateOf(key, t, "", StateNotApproved, "")
+		if v := pl.held(candidate{key: key}); v.state != "" {
+			u.State, u.Reason = v.state, v.why
+		}
+		pl.out.updates = append(pl.out.updates, u)
 	}
-}
-
-func (pl *planner) told(key metadata.Key, version string) bool {
-	return slices.ContainsFunc(pl.out.updates, func(u Update) bool {
-		return u.Publisher == key.Publisher && u.ID == key.ID && u.Version == version
-	})
 }
 
 // String names a job in logs and messages.

@@ -38,11 +38,11 @@ func (s Status) writeHead(b *strings.Builder, now time.Time) {
 		writeFailure(b, "  sharing: ", c.Sharing)
 	}
 	for _, e := range s.Expires {
-		word := "runs out"
-		if e.Expires.Before(now) {
-			word = "RAN OUT"
+		left := "RAN OUT " + ago(now, e.Expires)
+		if e.Expires.After(now) {
+			left = "valid for " + strings.TrimPrefix(ago(now, e.Expires), "in ")
 		}
-		fmt.Fprintf(b, "%s %s %s\n", strings.TrimSpace(e.Role+" "+e.Name), word, ago(now, e.Expires))
+		fmt.Fprintf(b, "%s: %s\n", strings.TrimSpace(e.Role+" "+e.Name), left)
 	}
 }
 
@@ -51,12 +51,16 @@ func (s Status) writeUpdates(b *strings.Builder) {
 		b.WriteString("no updates are known\n")
 		return
 	}
-	tw := tabwriter.NewWriter(b, 0, 8, 2, ' ', 0)
+	var table strings.Builder
+	tw := tabwriter.NewWriter(&table, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(tw, "\nUPDATE\tVERSION\tSTATE\tDETAILS")
 	for _, u := range s.Updates {
 		fmt.Fprintf(tw, "%s/%s\t%s\t%s\t%s\n", plain(u.Publisher), plain(u.ID), plain(u.Version), u.State, plain(u.details()))
 	}
-	tw.Flush()
+	tw.Flush() // into memory, where nothing fails
+	for line := range strings.Lines(table.String()) {
+		b.WriteString(strings.TrimRight(line, " \n") + "\n")
+	}
 	if s.Dropped > 0 {
 		fmt.Fprintf(b, "and %d more that are not approved\n", s.Dropped)
 	}

@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"net/netip"
 	"runtime/debug"
+	"slices"
+	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -24,15 +28,31 @@ func openSwarm(cfg agent.Config, registry prometheus.Registerer, log *slog.Logge
 		if err != nil {
 			return nil, err
 		}
-		node, err := swarm.New(swarm.Config{
+		conf := swarm.Config{
 			Key: key, Listen: listen, Peers: cfg.Peers, Discover: cfg.Discovery != agent.SwitchOff,
 			Group: group, Role: fetch.Device, UploadRate: int64(cfg.Limits.Upload), Log: log,
-		})
+		}
+		node, err := swarm.New(conf)
+		if errors.Is(err, syscall.EAFNOSUPPORT) { // a machine without IPv6
+			conf.Listen = wildcardIPv4(listen)
+			node, err = swarm.New(conf)
+		}
 		if err != nil {
 			return nil, err
 		}
 		return agentSwarm{node, registry, log}, nil
 	}
+}
+
+// wildcardIPv4 has the IPv4 wildcard in place of the IPv6 one.
+func wildcardIPv4(addrs []netip.AddrPort) []netip.AddrPort {
+	out := slices.Clone(addrs)
+	for i, a := range out {
+		if a.Addr() == netip.IPv6Unspecified() {
+			out[i] = netip.AddrPortFrom(netip.IPv4Unspecified(), a.Port())
+		}
+	}
+	return out
 }
 
 // agentSwarm is a swarm.Node as package agent knows it.

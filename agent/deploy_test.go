@@ -1,0 +1,53 @@
+package agent
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestUnits: systemd understands the units, and they agree with the defaults of the code.
+func TestUnits(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join("..", "deploy", "systemd")
+	agent, err := os.ReadFile(filepath.Join(dir, "dunlin-agent.service"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{
+		"ExecStart=/usr/bin/dunlin agent run\n",
+		"ConditionPathExists=" + DefaultConfigFile + "\n",
+		"StateDirectory=" + strings.TrimPrefix(DefaultStateDir, "/var/lib/") + "\nStateDirectoryMode=0700\n",
+		"RuntimeDirectory=" + strings.TrimPrefix(filepath.Dir(DefaultControl), "/run/") + "\n",
+	} {
+		if !strings.Contains(string(agent), line) {
+			t.Errorf("the agent's unit has no line %q", line)
+		}
+	}
+	tool, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("systemd-analyze is not there")
+	}
+	units, err := filepath.Glob(filepath.Join(dir, "*.service"))
+	if err != nil || len(units) != 2 {
+		t.Fatalf("%v %v", units, err)
+	}
+	// verify wants the program to be there.
+	tmp := t.TempDir()
+	for _, u := range units {
+		b, err := os.ReadFile(u)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := strings.ReplaceAll(string(b), "/usr/bin/dunlin", "/bin/true")
+		path := filepath.Join(tmp, filepath.Base(u))
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.CommandContext(t.Context(), tool, "verify", path).CombinedOutput(); err != nil || strings.Contains(string(out), filepath.Base(u)) {
+			t.Errorf("%s: %v\n%s", u, err, out)
+		}
+	}
+}
