@@ -22,7 +22,7 @@ const (
 	unsentTime   = 250 * time.Millisecond // of the uplink's rate
 	queueTime    = 2 * time.Second        // of the uplink's rate: pieces promised and not yet sent
 	guessedRate  = 12.5e6                 // bytes per second, before anything was measured
-	sampleTime   = 50 * time.Millisecond
+	sampleTime   = 200 * time.Millisecond
 	stalledAfter = 500 * time.Millisecond // a link that got rid of nothing for so long holds up only itself
 	muxHeaders   = 2*12 + 24              // bytes around a slice's payload before encryption
 )
@@ -47,7 +47,7 @@ type uploads struct {
 	rate     float64 // bytes per second that the uplink takes, 0 unknown
 	sampled  time.Time
 	drained  int64 // granted-unsent when sampled
-	strained bool  // turns had to wait since
+	idled    bool  // since then there was a moment with nothing unsent
 }
 
 // turn is somebody's wait for n bytes.
@@ -210,7 +210,6 @@ func (u *uploads) give(now time.Time) time.Duration {
 			continue
 		}
 		if u.unsent > 0 && u.unsent+int64(t.n) > limit || u.bucket != nil && !u.bucket.AllowN(now, t.n) {
-			u.strained = true
 			u.waiting = append(rest, u.waiting[i:]...)
 			return u.again(now, t)
 		}
@@ -282,24 +281,27 @@ func (f *flow) look(now time.Time) {
 	f.unsent = n
 }
 
-// sample learns the rate: quickly upwards, and downwards only while turns had to wait, since otherwise it is the
-// requesters who are slow.
+// sample learns the rate: what the links got rid of in a window. While there was always something to get rid of, that is
+// the uplink's rate; otherwise it is at least that. Too low an estimate is soon mended, since minUnsent every few
+// milliseconds is more than most links carry; too high a one makes control messages wait.
 func (u *uploads) sample(now time.Time, unsent int64) {
+	if unsent == 0 {
+		u.idled = true
+	}
 	d := now.Sub(u.sampled)
 	if d < sampleTime {
 		return
 	}
 	drained := max(u.granted-unsent, u.drained)
-	if d < 20*sampleTime {
-		r := float64(drained-u.drained) / d.Seconds()
-		switch {
-		case r > u.rate:
-			u.rate = r
-		case u.strained:
-			u.rate = 0.7*u.rate + 0.3*r
-		}
+	r := float64(drained-u.drained) / d.Seconds()
+	switch {
+	case d > 2*sampleTime: // nobody looked meanwhile
+	case u.rate == 0, u.idled && r > u.rate:
+		u.rate = r
+	case !u.idled:
+		u.rate += (r - u.rate) / 2
 	}
-	u.sampled, u.drained, u.strained = now, drained, false
+	u.sampled, u.drained, u.idled = now, drained, unsent == 0
 }
 
 // loan is the memory of one piece that is being sent.

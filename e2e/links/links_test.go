@@ -31,12 +31,14 @@ const (
 const hostEnv = "DUNLIN_TEST_LINKS"
 
 func TestMain(m *testing.M) {
-	if v := os.Getenv(hostEnv); v != "" {
-		if err := host(v); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+	for env, run := range map[string]func(string) error{hostEnv: host, slowEnv: slowHost, groupEnv: groupHost} {
+		if v := os.Getenv(env); v != "" {
+			if err := run(v); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			return
 		}
-		return
 	}
 	os.Exit(m.Run())
 }
