@@ -143,10 +143,10 @@ func TestFlippedBitAtTheDepot(t *testing.T) {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
-			for i := range 8 {
-				at := (i*len(files[name])/8 + i) % len(files[name])
+			for i := range 5 {
+				at := (i*len(files[name])/5 + i) % len(files[name])
 				b := slices.Clone(files[name])
-				b[at] ^= 1 << (i % 8)
+				b[at] ^= 1 << (at % 8)
 				d.cfg.Dir = filepath.Join(t.TempDir(), "m")
 				d.open()
 				d.depot.set(func(p *depot) { p.files = maps.Clone(files); p.files[name] = b })

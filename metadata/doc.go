@@ -7,7 +7,8 @@
 //
 // The package trusts an anchor and nothing else: the root file of the approvals, which came with the join token or the
 // package. Every byte from a network or a disk is bounded and parsed strictly before it is believed. Pinned TLS keeps
-// what a device asks for private and makes freezing it harder; it is not what makes an update genuine.
+// what a device asks for private and makes freezing it harder (package metadata/pinned); it is not what makes an update
+// genuine.
 //
 // Start reading at Open (open.go), then Client (client.go), which fetches what Open checks. The records are in
 // update.go, approval.go and trust.go, their names and paths in names.go. Package metadata/tuf has the order of checks.

@@ -14,9 +14,9 @@ import (
 	"github.com/dunlin-project/dunlin/metadata/tuf/tuftest"
 )
 
-// TestFlippedBitsAreUntrusted flips one bit in every byte of every file that a refresh reads, one at a time; in every other
-// byte it is the one that makes the other case of a letter. None may pass, and none may be taken for a server that merely
-// does not work.
+// TestFlippedBitsAreUntrusted flips one bit in every byte of root and timestamp, and in one of nine bytes of the files that
+// others name by a hash, one at a time; every other time it is the bit that makes the other case of a letter. None may pass,
+// and none may be taken for a server that merely does not work.
 func TestFlippedBitsAreUntrusted(t *testing.T) {
 	t.Parallel()
 	r := tuftest.New(t.Name(), start())
@@ -32,7 +32,11 @@ func TestFlippedBitsAreUntrusted(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for i := range r.Files[name] {
+			step := 9
+			if strings.Contains(name, "root") || strings.Contains(name, "timestamp") {
+				step = 1
+			}
+			for i := 0; i < len(r.Files[name]); i += step {
 				bit := 5
 				if i%2 == 1 {
 					bit = i / 2 % 8
