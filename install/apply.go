@@ -111,7 +111,7 @@ func (t *Transaction) checkHealth(ctx context.Context) error {
 	case err != nil:
 		return fault.New(fault.Install, "health check: %w", err)
 	case r.TimedOut || r.Code != 0:
-		return fault.New(fault.Install, "health check %s: %v; it printed %.2000q", path.Base(u.Health.Command[0]), r, r.Output)
+		return fault.New(fault.Install, "health check %s: %v; it printed %s", path.Base(u.Health.Command[0]), r, r.Tail())
 	}
 	t.i.cfg.Probe("healthy")
 	return nil

@@ -29,9 +29,25 @@ type change struct {
 	Drop []string `json:"drop,omitempty"` // belong to the old state: removed with it
 
 	// Since the last note before the switch:
-	Had   bool   `json:"had,omitempty"` // there was an old state
-	Dev   uint64 `json:"dev,omitempty"` // which file New is; Ino 0: the switch has not begun
-	Inode uint64 `json:"ino,omitempty"`
+	Had   bool   `json:"had,omitempty"`   // there was an old state
+	Which *which `json:"which,omitempty"` // which file New is; nil: the switch has not begun
+}
+
+// which tells a file from one that somebody else has put in its place. The number alone does not: it is given again as
+// soon as the file is gone.
+type which struct {
+	Device uint64 `json:"device"`
+	Inode  uint64 `json:"inode"`
+	Size   int64  `json:"size"`
+	Time   int64  `json:"time"` // of the last change, in nanoseconds since 1970
+}
+
+func whichOf(info fs.FileInfo) (which, bool) {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return which{}, false
+	}
+	return which{uint64(st.Dev), st.Ino, info.Size(), info.ModTime().UnixNano()}, true //nolint:unconvert // not everywhere of this type
 }
 
 const temporary = ".dunlin-" // every name of ours begins with it; .conf.d folders and shells pass over such names
@@ -97,11 +113,11 @@ func (c *change) prepare(dir *os.Root) error {
 	if err != nil {
 		return err
 	}
-	st, ok := fresh.Sys().(*syscall.Stat_t)
+	w, ok := whichOf(fresh)
 	if !ok {
 		return errors.New("the file system tells nothing about its files")
 	}
-	c.Dev, c.Inode = uint64(st.Dev), st.Ino //nolint:unconvert // not everywhere of this type
+	c.Which = &w
 	old, err := dir.Lstat(c.Name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -139,7 +155,7 @@ func (c *change) switchOver(dir *os.Root, probe func(string)) error {
 
 // undo restores the old state and takes away what was made. It may be called again after a crash in its middle.
 func (c *change) undo(dir *os.Root, probe func(string)) error {
-	if c.Inode != 0 && c.isNew(dir) {
+	if c.Which != nil && c.isNew(dir) {
 		if err := c.restore(dir); err != nil {
 			return fmt.Errorf("put back %s: %w", c.Name, err)
 		}
@@ -154,8 +170,8 @@ func (c *change) isNew(dir *os.Root) bool {
 	if err != nil {
 		return false
 	}
-	st, ok := info.Sys().(*syscall.Stat_t)
-	return ok && uint64(st.Dev) == c.Dev && st.Ino == c.Inode //nolint:unconvert // not everywhere of this type
+	w, ok := whichOf(info)
+	return ok && w == *c.Which
 }
 
 // restore puts the old state back. If somebody has taken it away meanwhile, the new one stays rather than none.

@@ -160,6 +160,11 @@ func moveIfThere(from, to string) error {
 	if _, err := os.Lstat(from); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
+	if info, err := os.Lstat(to); err == nil && info.IsDir() { // nobody but a fault can have made it
+		if err := os.RemoveAll(to); err != nil {
+			return err
+		}
+	}
 	return durable.Rename(from, to)
 }
 

@@ -48,14 +48,14 @@ func judge(u *metadata.Update, r process.Result) (install.Outcome, error) {
 	case slices.Contains(success, r.Code):
 		return o, nil
 	}
-	return install.Outcome{}, fault.New(fault.Install, "program ended with %v; it printed %.2000q", r, r.Output)
+	return install.Outcome{}, fault.New(fault.Install, "program: %v; it printed %s", r, r.Tail())
 }
 
 func wrapOutput(err error, r process.Result) error {
 	if r.Output == "" {
 		return err
 	}
-	return fmt.Errorf("%w; it printed %.2000q", err, r.Output)
+	return fmt.Errorf("%w; it printed %s", err, r.Tail())
 }
 
 // Installed implements install.Handler. A program leaves nothing that could be looked at: the record stands.

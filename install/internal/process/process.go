@@ -55,6 +55,12 @@ func (r Result) String() string {
 	}
 }
 
+// Tail returns the end of what it printed in quotes, short enough for an error.
+func (r Result) Tail() string {
+	const most = 500
+	return fmt.Sprintf("%q", r.Output[max(0, len(r.Output)-most):])
+}
+
 // Run runs it to its end. The error says that it could not be started, or that ctx was done: then it was stopped, and
 // only what it printed until then is in the result.
 func Run(ctx context.Context, c Command) (Result, error) {
@@ -93,6 +99,7 @@ func killGroup(pid int) { _ = syscall.Kill(-pid, syscall.SIGKILL) }
 // start begins the program. Another goroutine that forks at the wrong moment holds a copy of our descriptors for an
 // instant, and with it one that was open for writing: the kernel calls that busy, and it passes.
 func start(ctx context.Context, c Command, out *tail, stopped *atomic.Bool) (*exec.Cmd, error) {
+	closeInherited()
 	for i := 0; ; i++ {
 		cmd := build(ctx, c, out)
 		cmd.Cancel = func() error {
