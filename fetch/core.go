@@ -24,6 +24,7 @@ const (
 	coldQuiet      = 150 * time.Millisecond // rule 2: nobody has answered
 	coldMost       = 400 * time.Millisecond // rule 2: at most
 	coldSettle     = 25 * time.Millisecond  // rule 2: after a bitmap, for those that arrive with it
+	lonerAfter     = time.Second            // without a member for so long: there is none
 	claimEvery     = 500 * time.Millisecond // a claim is said again at least this often while it moves
 	claimBytes     = 1 << 20                // and after this many bytes
 	maxClaims      = 16                     // live claims of one member that are heard
@@ -96,6 +97,7 @@ type Core struct {
 	ranks    []uint16  // per span: how many members rank above this device (incremental owner map)
 	askable  []int     // pieces to look at when a link is free; may hold stale entries
 	inAsk    int64     // bytes asked of peers and not arrived
+	doubled  int64     // bytes asked of a second holder
 	noticed  bool
 	everSeen bool // a member has joined at least once
 	lastJoin time.Duration

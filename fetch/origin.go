@@ -137,7 +137,7 @@ func (d *Core) feed(now time.Duration, st *stream, fresh bool) bool {
 			return false
 		}
 	}
-	if len(d.members) > 0 {
+	if !d.loner(now) {
 		st.size = minSubRange
 	}
 	dr := &draw{st: st, claim: st.claim, first: st.next, end: st.next, moved: now}
@@ -182,6 +182,10 @@ func (d *Core) claimRun(now time.Duration, st *stream) bool {
 	return true
 }
 
+// loner reports whether this device has been without a member for long enough to believe it. Before that it must act as if
+// others were starting beside it, unseen: in its own order, and in small ranges.
+func (d *Core) loner(now time.Duration) bool { return len(d.members) == 0 && now >= lonerAfter }
+
 // pickRun finds the best span that nobody has, fetches or claims (rule 3). Rank only orders: a device that ranks low in
 // every span still finds one. Alone, the order of the file is best, for whoever reads it while it grows.
 func (d *Core) pickRun(now time.Duration, size int64) (first, end int, why Reason) {
@@ -192,7 +196,7 @@ func (d *Core) pickRun(now time.Duration, size int64) (first, end int, why Reaso
 		if d.firstFree(s) < 0 {
 			continue
 		}
-		if len(d.members) == 0 {
+		if d.loner(now) {
 			best = s
 			break
 		}
