@@ -328,14 +328,15 @@ func (s *supply) seal(ctx context.Context, part *store.Partial) error {
 	if err := os.Chmod(s.incoming(), publicFile); err != nil {
 		return fmt.Errorf("publish content: %w", err)
 	}
-	return durable.Rename(s.incoming(), s.public())
+	return fault.Wrap(fault.Unavailable, durable.Rename(s.incoming(), s.public()))
 }
 
 func (s *supply) publishLayer() error {
 	if s.content.LayerSize() == 0 {
 		return nil
 	}
-	return publish(s.layer(), s.manifest.Layer())
+	_, err := publish(s.layer(), s.manifest.Layer())
+	return err
 }
 
 func (s *supply) progress(step string) func(done int64) {

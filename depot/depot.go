@@ -180,7 +180,7 @@ func (d *Depot) mend() error {
 	if err != nil {
 		return fmt.Errorf("read certificate authority: %w", err)
 	}
-	if err := publish(d.at.public(caFile), cert); err != nil {
+	if _, err := publish(d.at.public(caFile), cert); err != nil {
 		return err
 	}
 	if err := publishTarget(d.at, metadata.FleetTarget, nil); err != nil {
@@ -203,7 +203,8 @@ func (d *Depot) mend() error {
 
 // publishTarget writes the file of a target of the approvals.
 func publishTarget(at folder, path string, b []byte) error {
-	return publish(at.public(approvalsDir, metadata.TargetFile(path, piecehash.Hash(sha256.Sum256(b)))), b)
+	_, err := publish(at.public(approvalsDir, metadata.TargetFile(path, piecehash.Hash(sha256.Sum256(b)))), b)
+	return err
 }
 
 // lock waits for a lock for as long as ctx lives, and says so once.

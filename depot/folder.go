@@ -104,12 +104,16 @@ func makePublicDir(top, dir string) error {
 	}
 }
 
-// publish writes a public file unless it stands there already byte for byte.
-func publish(path string, data []byte) error {
+// publish writes a public file unless it stands there already byte for byte, and reports whether it did. What keeps it
+// from writing is a lack (a full disk, say), and so unavailable.
+func publish(path string, data []byte) (changed bool, err error) {
 	if old, err := readBounded(path, int64(len(data))); err == nil && bytes.Equal(old, data) {
-		return nil
+		return false, nil
 	}
-	return durable.WriteFile(path, data, publicFile)
+	if err := durable.WriteFile(path, data, publicFile); err != nil {
+		return false, fault.New(fault.Unavailable, "publish: %w", err)
+	}
+	return true, nil
 }
 
 // readBounded reads a regular file of at most limit bytes.

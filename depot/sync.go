@@ -159,14 +159,11 @@ func publishCatalogue(at folder, publisher string, files metadata.Files) (change
 		if _, ok := parseSecure("/" + catalogueDir + "/" + publisher + "/" + name); !ok {
 			return false, fault.New(fault.Refused, "publish catalogue: %.80q is no file that devices ask for", name)
 		}
-		path := filepath.Join(base, filepath.FromSlash(name))
-		if old, err := readBounded(path, int64(len(files[name]))); err == nil && slices.Equal(old, files[name]) {
-			continue
+		wrote, err := publish(filepath.Join(base, filepath.FromSlash(name)), files[name])
+		if err != nil {
+			return false, fmt.Errorf("publish catalogue: %w", err)
 		}
-		if err := durable.WriteFile(path, files[name], publicFile); err != nil {
-			return false, fault.Wrap(fault.Unavailable, fmt.Errorf("publish catalogue: %w", err))
-		}
-		changed = true
+		changed = changed || wrote
 	}
 	return changed, prune(filepath.Join(base, "metadata"), files)
 }

@@ -77,6 +77,8 @@ func depotSync(c *cli.Context) error {
 		switch {
 		case s.Failure != nil:
 			fmt.Fprintf(c.App.Writer, "%s: failed, what was there stands: %s\n", s.Publisher, s.Failure.Text)
+		case s.Refused > 0:
+			fmt.Fprintf(c.App.Writer, "%s: %d updates, and %d that this version does not understand, good until %s\n", s.Publisher, s.Updates, s.Refused, s.Expires.Format(time.DateOnly))
 		default:
 			fmt.Fprintf(c.App.Writer, "%s: %d updates, good until %s\n", s.Publisher, s.Updates, s.Expires.Format(time.DateOnly))
 		}
