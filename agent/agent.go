@@ -127,8 +127,10 @@ func (a *Agent) Run(ctx context.Context) error {
 // Once goes through one cycle. The error is that of its worst job; see fault.Worst.
 func (a *Agent) Once(ctx context.Context) error {
 	return a.live(ctx, func(ctx context.Context) error {
-		defer a.settle(time.Time{})
-		return a.cycle(ctx)
+		err := a.cycle(ctx)
+		a.board.change(func(s *Status) { s.Running = false })
+		a.settle(time.Time{})
+		return err
 	})
 }
 

@@ -73,6 +73,44 @@ func TestEveryKeyIsInTheExample(t *testing.T) {
 	}
 }
 
+// TestTheExampleForPeople has every key, and is right once its comments are taken away.
+func TestTheExampleForPeople(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile(filepath.Join("..", "deploy", "agent.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := mustParse(t, string(b)); !reflect.DeepEqual(c, Config{}) {
+		t.Errorf("as it is, it sets something: %+v", c)
+	}
+	var plain strings.Builder
+	for line := range strings.Lines(string(b)) {
+		if rest, ok := strings.CutPrefix(line, "#"); ok && !strings.HasPrefix(line, "# ") {
+			line = rest
+		}
+		plain.WriteString(line)
+	}
+	c := mustParse(t, plain.String())
+	c.Root = "" // excludes the handler exec
+	if err := c.Validate(); err != nil {
+		t.Error(err)
+	}
+	for _, v := range []any{Config{}, Limits{}} {
+		for i := range reflect.TypeOf(v).NumField() {
+			name, _, _ := strings.Cut(reflect.TypeOf(v).Field(i).Tag.Get("yaml"), ",")
+			if !strings.Contains(string(b), "#"+name+":") && !strings.Contains(string(b), "#  "+name+":") {
+				t.Errorf("it does not have %s", name)
+			}
+		}
+	}
+	d := (Config{}).withDefaults()
+	for _, s := range []string{d.StateDir, d.Listen[0], d.Metrics, d.Control, string(d.Discovery), string(d.Sharing), d.Interval.String()} {
+		if !strings.Contains(string(b), s) {
+			t.Errorf("it does not say the default %s", s)
+		}
+	}
+}
+
 func TestConfigIsEncodedAsItIsRead(t *testing.T) {
 	t.Parallel()
 	want := mustParse(t, full)

@@ -37,7 +37,7 @@ func ReadConfig(path string) (Config, error) {
 	c, err := parseConfig(b)
 	if err != nil {
 		return Config{}, fault.WithHint(fault.New(fault.Usage, "read configuration %s:%w", path, err),
-			"mend that line; docs/operations.md and the comments of agent.Config say what each key means")
+			"mend that line; deploy/agent.yaml in the source tree has every key, with its meaning and its default")
 	}
 	return c, nil
 }
@@ -155,7 +155,7 @@ func writeAnchors(dir stateDir, e Enrolment) error {
 }
 
 const configHead = `# Settings of the Dunlin agent. Every key is optional but depots and ring, which "dunlin join" has written.
-# An unknown key is an error. The comments of agent.Config are the manual.
+# An unknown key is an error; deploy/agent.yaml in the source tree has them all.
 `
 
 func (c Config) encode() ([]byte, error) {

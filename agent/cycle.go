@@ -47,6 +47,9 @@ func (a *Agent) round(ctx context.Context, now time.Time) error {
 		return syncErr
 	}
 	a.meet(ctx, got.view)
+	if behind := got.view.ClockBehind(); behind > 0 {
+		a.log.WarnContext(ctx, "the clock of this machine is behind what the signed metadata proves", slog.Duration("behind", behind))
+	}
 	if len(got.view.Fleet().Policy) > 0 {
 		a.log.WarnContext(ctx, "the organisation has signed a policy, which this version does not apply: update dunlin on this machine")
 	}
