@@ -107,6 +107,21 @@ func (c *change) open(missing bool) (*os.Root, error) {
 	return prefix.OpenRoot(c.Folder)
 }
 
+// in does something in the folder. Without a change, or without the folder, there is nothing to do.
+func (c *change) in(do func(dir *os.Root) error) error {
+	if c == nil {
+		return nil
+	}
+	dir, err := c.open(false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(dir), dir.Close())
+}
+
 // prepare looks at both states before they are switched.
 func (c *change) prepare(dir *os.Root) error {
 	fresh, err := dir.Lstat(c.New)
@@ -153,15 +168,17 @@ func (c *change) switchOver(dir *os.Root, probe func(string)) error {
 	return disk.SyncDir(dir)
 }
 
-// undo restores the old state and takes away what was made. It may be called again after a crash in its middle.
-func (c *change) undo(dir *os.Root, probe func(string)) error {
-	if c.Which != nil && c.isNew(dir) {
-		if err := c.restore(dir); err != nil {
-			return fmt.Errorf("put back %s: %w", c.Name, err)
-		}
-		probe("restored")
+// undo restores the old state. It may be called again after a crash in its middle.
+func (c *change) undo(dir *os.Root) error {
+	if c.Which == nil || !c.isNew(dir) {
+		return nil
 	}
-	return errors.Join(remove(dir, append([]string{c.Old, c.New, c.Work}, c.Made...)), disk.SyncDir(dir))
+	if err := c.restore(dir); err != nil {
+		return fault.WithHint(
+			fault.New(fault.Install, "put back %s: %w", path.Join(dir.Name(), c.Name), err),
+			"make %s writable again: nothing is installed before it is put back", dir.Name())
+	}
+	return disk.SyncDir(dir)
 }
 
 // isNew reports whether it is the new state that others see.
@@ -185,9 +202,13 @@ func (c *change) restore(dir *os.Root) error {
 	return nil
 }
 
-// settle takes away the old state.
-func (c *change) settle(dir *os.Root, _ func(string)) error {
-	return errors.Join(remove(dir, append([]string{c.Old, c.New, c.Work}, c.Drop...)), disk.SyncDir(dir))
+// tidy takes away what only one of the two states needs: the new one's when it was undone, the old one's when it holds.
+func (c *change) tidy(dir *os.Root, holds bool) error {
+	names := c.Made
+	if holds {
+		names = c.Drop
+	}
+	return errors.Join(remove(dir, append([]string{c.Old, c.New, c.Work}, names...)), disk.SyncDir(dir))
 }
 
 func remove(dir *os.Root, names []string) error {

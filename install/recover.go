@@ -86,7 +86,7 @@ func (i *Installer) takeBack(ctx context.Context) error {
 	case err != nil:
 		return err
 	default:
-		if err := i.each(j, (*change).undo); err != nil {
+		if err := i.undo(ctx, j.Change); err != nil {
 			return err
 		}
 	}
@@ -94,19 +94,27 @@ func (i *Installer) takeBack(ctx context.Context) error {
 	return removeTransaction(dir)
 }
 
-// each does something with the change of a journal, in its folder. Without the folder there is nothing to do.
-func (i *Installer) each(j *journal, do func(*change, *os.Root, func(string)) error) error {
-	if j.Change == nil {
+func (i *Installer) undo(ctx context.Context, c *change) error {
+	err := c.in(func(dir *os.Root) error {
+		if err := c.undo(dir); err != nil {
+			return err
+		}
+		i.cfg.Probe("restored")
+		i.warnLeft(ctx, c.tidy(dir, false))
+		return nil
+	})
+	if err != nil && c.Which == nil { // the folder cannot be reached, but nothing in it was switched
+		i.warnLeft(ctx, err)
 		return nil
 	}
-	dir, err := j.Change.open(false)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+	return err
+}
+
+// warnLeft says that something takes space that is not needed any more, and nothing worse.
+func (i *Installer) warnLeft(ctx context.Context, err error) {
 	if err != nil {
-		return err
+		i.cfg.Log.WarnContext(ctx, "something was left behind", slog.Any("err", err))
 	}
-	return errors.Join(do(j.Change, dir, i.cfg.Probe), dir.Close())
 }
 
 // finish brings a decided transaction to its end. Every step of it may have happened already.
@@ -124,14 +132,11 @@ func (i *Installer) finish(ctx context.Context) error {
 	i.cfg.Probe("recorded")
 	j, err := readJournal(dir)
 	if err == nil {
-		err = i.each(j, (*change).settle)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		// The update holds; what it replaced takes space, and nothing worse.
-		i.cfg.Log.WarnContext(ctx, "something of the replaced version is left", slog.Any("err", err))
-	}
-	if err == nil {
+		err = j.Change.in(func(at *os.Root) error { return j.Change.tidy(at, true) })
 		i.cfg.Log.InfoContext(ctx, "update installed", logUpdate(j.Publisher, j.ID, j.Version))
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		i.warnLeft(ctx, err)
 	}
 	i.cfg.Probe("settled")
 	return removeTransaction(dir)
