@@ -21,9 +21,6 @@ func Check(module fs.FS) ([]string, error) {
 	rules := rules{layers: parseTable(layers), homes: parseTable(homes)}
 	var out []string
 	for _, p := range packages {
-		if p.path == anchor {
-			continue
-		}
 		out = append(out, checkComment(p)...)
 		for _, f := range p.files {
 			for _, imported := range f.imports {

@@ -75,6 +75,3 @@ const homes = `
 
 // standardOnly lists the packages that others may want to import alone: they import nothing but the standard library.
 const standardOnly = "piecehash"
-
-// anchor keeps dependencies in go.mod for packages that are to come, so it imports them all.
-const anchor = "internal/depsanchor"
