@@ -486,15 +486,7 @@ func TestAnInterruptedDownloadGoesOn(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	const cut = 200_000
-	w.origin.misbehave(func(rw http.ResponseWriter, r *http.Request) {
-		rw.Header().Set("Content-Range", fmt.Sprintf("bytes 0-%d/%d", len(app)-1, len(app)))
-		rw.Header().Set("Content-Length", strconv.Itoa(len(app)))
-		rw.WriteHeader(http.StatusPartialContent)
-		_, _ = rw.Write(app[:cut])
-		_ = http.NewResponseController(rw).Flush()
-		time.AfterFunc(300*time.Millisecond, cancel)
-		<-r.Context().Done()
-	})
+	w.origin.misbehave(w.origin.stallAt(cut, func() { time.AfterFunc(300*time.Millisecond, cancel) }))
 	if _, err := d.onceFor(ctx); !fault.Is(err, fault.Unavailable) {
 		t.Fatalf("%v", err)
 	}

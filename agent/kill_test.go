@@ -2,12 +2,9 @@ package agent
 
 import (
 	"encoding/json"
-	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"testing"
 	"time"
 )
@@ -22,18 +19,12 @@ func TestKilledInTheMiddleOfADownload(t *testing.T) {
 	d := w.device(nil)
 	const cut = 200_000
 	stuck := make(chan struct{}, 1)
-	w.origin.misbehave(func(rw http.ResponseWriter, r *http.Request) {
-		rw.Header().Set("Content-Range", fmt.Sprintf("bytes 0-%d/%d", len(app)-1, len(app)))
-		rw.Header().Set("Content-Length", strconv.Itoa(len(app)))
-		rw.WriteHeader(http.StatusPartialContent)
-		_, _ = rw.Write(app[:cut])
-		_ = http.NewResponseController(rw).Flush()
+	w.origin.misbehave(w.origin.stallAt(cut, func() {
 		select {
 		case stuck <- struct{}{}:
 		default:
 		}
-		<-r.Context().Done()
-	})
+	}))
 	child := d.process(t)
 	if err := child.Start(); err != nil {
 		t.Fatal(err)

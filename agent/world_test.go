@@ -3,11 +3,13 @@ package agent
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -262,6 +264,32 @@ func (o *testOrigin) flip(at int) http.HandlerFunc {
 		}
 		b[at] ^= 1
 		o.good(w, r, b)
+	}
+}
+
+// stallAt answers ranges as it should, until it comes to the byte at: there it stalls until the other end goes away, after
+// it has called stalled.
+func (o *testOrigin) stallAt(at int, stalled func()) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		o.mu.Lock()
+		b := o.content[r.URL.Path]
+		o.mu.Unlock()
+		var first, last int
+		if _, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &first, &last); err != nil {
+			first, last = 0, len(b)-1
+			w.Header().Set("Content-Length", strconv.Itoa(len(b)))
+		} else {
+			w.Header().Set("Content-Length", strconv.Itoa(last-first+1))
+			w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", first, last, len(b)))
+			w.WriteHeader(http.StatusPartialContent)
+		}
+		_, _ = w.Write(b[first:max(first, min(last+1, at))])
+		if last < at {
+			return
+		}
+		_ = http.NewResponseController(w).Flush()
+		stalled()
+		<-r.Context().Done()
 	}
 }
 
