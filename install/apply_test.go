@@ -344,3 +344,30 @@ func TestWhatSomebodyElseDidMeanwhile(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 }
+
+func TestFoldersOnTheWay(t *testing.T) {
+	t.Parallel()
+	b := bench(t)
+	u := release(b, "1.0", 1, func(u *metadata.Update) { u.Destination = filepath.Join(b.Root, "a", "b", "app") })
+	b.MustInstall(u, payload("1.0"))
+	for _, name := range []string{"a", "a/b"} {
+		if info, err := os.Stat(filepath.Join(b.Root, name)); err != nil || info.Mode() != os.ModeDir|0o755 {
+			t.Errorf("%s: %v, %v", name, info.Mode(), err)
+		}
+	}
+}
+
+func TestStagingIsTidied(t *testing.T) {
+	t.Parallel()
+	b := bench(t)
+	staging := filepath.Join(b.Config.Dir, "staging")
+	old, fresh := filepath.Join(staging, "payload-1"), filepath.Join(staging, "payload-2")
+	must(t, errors.Join(os.WriteFile(old, nil, 0o600), os.WriteFile(fresh, nil, 0o600)))
+	must(t, os.Chtimes(old, time.Time{}, time.Now().Add(-2*time.Hour)))
+	if _, err := b.Installer.Recover(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if entries, err := os.ReadDir(staging); err != nil || len(entries) != 1 || entries[0].Name() != "payload-2" {
+		t.Errorf("%v, %v", entries, err)
+	}
+}

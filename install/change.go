@@ -18,12 +18,13 @@ import (
 // change describes the switch of one name from an old state to a new one, exactly enough to be taken back after a crash
 // at any moment. Old and new state are each a file or a symlink.
 type change struct {
-	Prefix string `json:"prefix"` // absolute: the folder that nothing may lead out of
-	Folder string `json:"folder"` // below Prefix: where all the other names lie
-	Name   string `json:"name"`   // what others see
-	New    string `json:"new"`    // the new state before the switch
-	Old    string `json:"old"`    // the old state after it
-	Work   string `json:"work"`   // the handler's own
+	Base   string `json:"base,omitempty"` // Config.Root: nothing may lead out of it; empty: the machine
+	Prefix string `json:"prefix"`         // absolute, below Base: the folder that nothing below it may lead out of
+	Folder string `json:"folder"`         // below Prefix: where all the other names lie
+	Name   string `json:"name"`           // what others see
+	New    string `json:"new"`            // the new state before the switch
+	Old    string `json:"old"`            // the old state after it
+	Work   string `json:"work"`           // the handler's own
 
 	Made []string `json:"made,omitempty"` // belong to the new state: removed with it
 	Drop []string `json:"drop,omitempty"` // belong to the old state: removed with it
@@ -52,7 +53,7 @@ func whichOf(info fs.FileInfo) (which, bool) {
 
 const temporary = ".dunlin-" // every name of ours begins with it; .conf.d folders and shells pass over such names
 
-func newChange(prefix, destination string) *change {
+func newChange(base, prefix, destination string) *change {
 	id := strings.ToLower(rand.Text()[:10])
 	folder, name := path.Split(destination)
 	if path.Clean(folder) != prefix && !strings.HasPrefix(folder, strings.TrimSuffix(prefix, "/")+"/") {
@@ -63,7 +64,7 @@ func newChange(prefix, destination string) *change {
 		below = "."
 	}
 	return &change{
-		Prefix: prefix, Folder: below, Name: name,
+		Base: base, Prefix: prefix, Folder: below, Name: name,
 		New: temporary + id + ".new", Old: temporary + id + ".old", Work: temporary + id + ".work",
 	}
 }
@@ -73,7 +74,7 @@ func (c *change) check() error {
 	if c == nil {
 		return nil
 	}
-	ok := path.IsAbs(c.Prefix) && path.Clean(c.Prefix) == c.Prefix && fs.ValidPath(c.Folder) &&
+	ok := (c.Base == "" || isAbsolute(c.Base)) && isAbsolute(c.Prefix) && fs.ValidPath(c.Folder) &&
 		isName(c.Name) && isTemporary(c.New) && isTemporary(c.Old) && isTemporary(c.Work)
 	for _, p := range append(append([]string{}, c.Made...), c.Drop...) {
 		ok = ok && fs.ValidPath(p) && p != "." && p != c.Name
@@ -84,35 +85,78 @@ func (c *change) check() error {
 	return nil
 }
 
+func isAbsolute(s string) bool  { return path.IsAbs(s) && path.Clean(s) == s }
 func isName(s string) bool      { return fs.ValidPath(s) && s != "." && !strings.Contains(s, "/") }
 func isTemporary(s string) bool { return isName(s) && strings.HasPrefix(s, temporary) }
 
-// open takes hold of the folder, without ever leaving the prefix on the way to it.
-func (c *change) open(missing bool) (*os.Root, error) {
-	if missing {
-		if err := os.MkdirAll(c.Prefix, 0o755); err != nil {
-			return nil, err
-		}
-	}
-	prefix, err := os.OpenRoot(c.Prefix)
+// open takes hold of the folder, without ever leaving base and prefix on the way to it.
+func (c *change) open() (*os.Root, error) {
+	prefix, err := c.openPrefix()
 	if err != nil {
 		return nil, err
 	}
 	defer prefix.Close()
-	if missing {
-		if err := prefix.MkdirAll(c.Folder, 0o755); err != nil {
-			return nil, err
-		}
-	}
 	return prefix.OpenRoot(c.Folder)
 }
+
+// openPrefix follows whatever links the machine has above the prefix, but none that leads out of a base.
+func (c *change) openPrefix() (*os.Root, error) {
+	if c.Base == "" {
+		return os.OpenRoot(c.Prefix)
+	}
+	base, err := os.OpenRoot(c.Base)
+	if err != nil {
+		return nil, err
+	}
+	defer base.Close()
+	return base.OpenRoot(c.below())
+}
+
+// below is the prefix as seen from the base.
+func (c *change) below() string { return path.Clean(strings.TrimPrefix(c.Prefix, "/")) }
+
+// makeFolder makes the folder, and those above it, if they are missing, and sees to it that they last.
+func (c *change) makeFolder() error {
+	if err := c.makePrefix(); err != nil {
+		return err
+	}
+	prefix, err := c.openPrefix()
+	if err != nil {
+		return err
+	}
+	defer prefix.Close()
+	made, err := disk.MkdirAll(prefix, c.Folder)
+	if err != nil || !made {
+		return err
+	}
+	return disk.SyncTree(prefix)
+}
+
+func (c *change) makePrefix() error {
+	if c.Base == "" {
+		return os.MkdirAll(c.Prefix, 0o755)
+	}
+	if err := os.MkdirAll(c.Base, 0o755); err != nil {
+		return err
+	}
+	base, err := os.OpenRoot(c.Base)
+	if err != nil {
+		return err
+	}
+	defer base.Close()
+	_, err = disk.MkdirAll(base, c.below())
+	return err
+}
+
+// path is where the name lies on this machine.
+func (c *change) path() string { return path.Join("/", c.Base, c.Prefix, c.Folder, c.Name) }
 
 // in does something in the folder. Without a change, or without the folder, there is nothing to do.
 func (c *change) in(do func(dir *os.Root) error) error {
 	if c == nil {
 		return nil
 	}
-	dir, err := c.open(false)
+	dir, err := c.open()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -142,7 +186,7 @@ func (c *change) prepare(dir *os.Root) error {
 		return err
 	case !old.Mode().IsRegular() && old.Mode().Type() != fs.ModeSymlink:
 		return fault.WithHint(
-			fault.New(fault.Install, "%s is neither a file nor a link but %v", path.Join(dir.Name(), c.Name), old.Mode().Type()),
+			fault.New(fault.Install, "%s is neither a file nor a link but %v", c.path(), old.Mode().Type()),
 			"move it away, then try again")
 	}
 	c.Had = true
@@ -175,8 +219,8 @@ func (c *change) undo(dir *os.Root) error {
 	}
 	if err := c.restore(dir); err != nil {
 		return fault.WithHint(
-			fault.New(fault.Install, "put back %s: %w", path.Join(dir.Name(), c.Name), err),
-			"make %s writable again: nothing is installed before it is put back", dir.Name())
+			fault.New(fault.Install, "put back %s: %w", c.path(), err),
+			"make %s writable again: nothing is installed before it is put back", path.Dir(c.path()))
 	}
 	return disk.SyncDir(dir)
 }

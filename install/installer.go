@@ -39,7 +39,8 @@ type Config struct {
 	Anchor []byte
 	// Ring is the ring of this device: only what is approved for it is installed.
 	Ring string
-	// Root is put before every destination, for images and for several devices on one machine; empty: nothing is. What
+	// Root is put before every destination, for images and for several devices on one machine; empty: nothing is. It is
+	// made when missing, and no symlink below it leads out of it. Health checks are the machine's programs all the same. What
 	// runs the payload itself cannot be held below it, so do not give such a handler together with it.
 	Root string
 	// Handlers by the name that records use. One that is missing here is an update that is refused.
@@ -104,8 +105,8 @@ func (c *Config) validate() error {
 		return fault.New(fault.Usage, "open installer: the state folder %q is not an absolute path", c.Dir)
 	case len(c.Anchor) == 0:
 		return fault.New(fault.Usage, "open installer: the trust anchor is missing")
-	case c.Root != "" && !filepath.IsAbs(c.Root):
-		return fault.New(fault.Usage, "open installer: the root folder %q is not an absolute path", c.Root)
+	case c.Root != "" && !isAbsolute(c.Root):
+		return fault.New(fault.Usage, "open installer: the root folder %q is not an absolute path in its shortest form", c.Root)
 	case c.Timeout < 0 || c.HealthTimeout < 0:
 		return fault.New(fault.Usage, "open installer: a time limit is negative")
 	}

@@ -7,6 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"time"
 
 	"github.com/dunlin-project/dunlin/install/internal/disk"
 	"github.com/dunlin-project/dunlin/install/signature"
@@ -89,6 +91,22 @@ func (f folder) copy(ctx context.Context, h io.Writer, source *os.File, size int
 		err = disk.Fault(fault.Internal, string(f), fmt.Errorf("copy payload: %w", err))
 	}
 	return payload{f: r}, err
+}
+
+// stagingAge is when a name in the staging folder cannot be that of a copy that just begins.
+const stagingAge = time.Hour
+
+// tidyStaging removes the names of copies that a crash kept from losing them. The files are empty.
+func (f folder) tidyStaging(now time.Time) {
+	entries, err := os.ReadDir(f.staging())
+	if err != nil {
+		return // the next one may succeed; they take no space
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && now.Sub(info.ModTime()) > stagingAge {
+			_ = os.Remove(filepath.Join(f.staging(), e.Name()))
+		}
+	}
 }
 
 // pass reads the source once, from its beginning, into w.

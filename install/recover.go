@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/dunlin-project/dunlin/install/internal/sealed"
 	"github.com/dunlin-project/dunlin/internal/durable"
@@ -37,6 +38,7 @@ func (i *Installer) Recover(ctx context.Context) (*Recovery, error) {
 }
 
 func (i *Installer) recover(ctx context.Context) (*Recovery, error) {
+	i.folder.tidyStaging(time.Now())
 	found, err := i.interrupted()
 	if found == nil || err != nil {
 		return nil, err

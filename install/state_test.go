@@ -67,7 +67,7 @@ func TestFloorsThatCannotBe(t *testing.T) {
 func zeros() string { return strings.Repeat("0", 64) }
 
 func sound() *change {
-	c := newChange("/opt", "/opt/sub/app")
+	c := newChange("", "/opt", "/opt/sub/app")
 	c.Made, c.Drop, c.Had, c.Which = []string{"app.versions/2"}, []string{"app.versions/1"}, true, &which{Inode: 7}
 	return c
 }
@@ -78,6 +78,7 @@ func TestChangesThatCannotBe(t *testing.T) {
 		t.Error(err)
 	}
 	for name, spoil := range map[string]func(*change){
+		"relative base":    func(c *change) { c.Base = "image" },
 		"relative prefix":  func(c *change) { c.Prefix = "opt" },
 		"unclean prefix":   func(c *change) { c.Prefix = "/opt/../etc" },
 		"folder up":        func(c *change) { c.Folder = "../etc" },
@@ -112,7 +113,7 @@ func TestPlaces(t *testing.T) {
 		{"/opt/app", "/opt/app", "/opt", ".", "app"},
 		{"/app", "/app", "/", ".", "app"},
 	} {
-		got := newChange(c.prefix, c.destination)
+		got := newChange("", c.prefix, c.destination)
 		if got.Prefix != c.wantPrefix || got.Folder != c.wantFolder || got.Name != c.wantName || got.check() != nil {
 			t.Errorf("%s in %s: %+v, %v", c.destination, c.prefix, got, got.check())
 		}

@@ -111,6 +111,7 @@ func (t *Transaction) note() error {
 // transaction's. Nothing else in the folder may be touched.
 type Place struct {
 	*os.Root        // the folder
+	Path     string // of Name, on this machine
 	Name     string // the entry that others see
 	New      string // what will be under Name; made by the handler, as a file or a symlink
 	Work     string // the handler's own, for what it needs on the way; gone afterwards
@@ -125,13 +126,16 @@ func (t *Transaction) Open(destination string) (*Place, error) {
 	if !ok {
 		return nil, fmt.Errorf("open %s: it is not allowed", destination)
 	}
-	c := newChange(t.i.cfg.place(prefix), t.i.cfg.place(destination))
-	root, err := c.open(true)
+	c := newChange(t.i.cfg.Root, prefix, destination)
+	if err := c.makeFolder(); err != nil {
+		return nil, err
+	}
+	root, err := c.open()
 	if err != nil {
 		return nil, err
 	}
 	t.journal.Change = c
-	t.place = &Place{Root: root, Name: c.Name, New: c.New, Work: c.Work, t: t}
+	t.place = &Place{Root: root, Path: c.path(), Name: c.Name, New: c.New, Work: c.Work, t: t}
 	return t.place, nil
 }
 

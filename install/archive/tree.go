@@ -148,6 +148,9 @@ func (t *tree) mkdir(name string) error {
 	if err := t.dir.Mkdir(name, 0o755); err != nil {
 		return made(name, err)
 	}
+	if err := t.dir.Chmod(name, 0o755); err != nil { // whatever the umask
+		return err
+	}
 	t.seen[name] = folder
 	if t.owner == nil {
 		return nil

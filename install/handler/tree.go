@@ -104,7 +104,7 @@ func currentVersion(p *install.Place, folder string) (string, error) {
 		}
 	}
 	return "", fault.WithHint(
-		fault.New(fault.Install, "%s is there already and was not made by this handler", filepath.Join(p.Root.Name(), p.Name)),
+		fault.New(fault.Install, "%s is there already and was not made by this handler", p.Path),
 		"move it away, then try again")
 }
 
@@ -172,7 +172,7 @@ func unpack(ctx context.Context, p *install.Place, v *install.Verified) error {
 
 // place gives the new version its name and makes the symlink that will lead to it.
 func (s *versions) place(p *install.Place) error {
-	if err := p.MkdirAll(s.folder, 0o755); err != nil {
+	if _, err := disk.MkdirAll(p.Root, s.folder); err != nil {
 		return err
 	}
 	if err := p.Rename(p.Work, s.next); err != nil {

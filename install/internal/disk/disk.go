@@ -4,7 +4,9 @@ package disk
 
 import (
 	"errors"
+	"io/fs"
 	"os"
+	"path"
 	"syscall"
 
 	"github.com/dunlin-project/dunlin/internal/fault"
@@ -24,6 +26,36 @@ func Fault(kind fault.Kind, path string, err error) error {
 		return fault.New(fault.Unavailable, "%w", err)
 	}
 	return fault.Wrap(kind, err)
+}
+
+// MkdirAll makes the folders of a path below dir that are missing, with mode 0755 whatever the umask: who starts an agent
+// with a narrow one does not mean to hide what it installs. It reports whether one was missing.
+func MkdirAll(dir *os.Root, name string) (made bool, err error) {
+	for _, folder := range ancestors(name) {
+		err := dir.Mkdir(folder, folderMode)
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err == nil {
+			err = dir.Chmod(folder, folderMode)
+		}
+		if err != nil {
+			return made, err
+		}
+		made = true
+	}
+	return made, nil
+}
+
+const folderMode = 0o755
+
+// ancestors returns every folder of a path, the outermost first, and the path itself.
+func ancestors(name string) []string {
+	var out []string
+	for ; name != "."; name = path.Dir(name) {
+		out = append([]string{name}, out...)
+	}
+	return out
 }
 
 // SyncTree makes everything on the file system of dir durable. One call for a tree of a hundred thousand files costs less
