@@ -11,7 +11,7 @@ type Handler interface {
 	Installed(ctx context.Context, r *Record) (bool, error)
 
 	// Apply puts the payload in place. Everything that others can see is changed by t, so that it can be taken back: what
-	// Apply itself writes lies in a Place of t, under the names it begun with, and Apply needs to tidy up nothing. It
+	// Apply itself writes lies in a Place of t, under the names it began with, and Apply needs to tidy up nothing. It
 	// must end soon after ctx does. Errors get kind fault.Install unless they have one.
 	Apply(ctx context.Context, v *Verified, t *Transaction) (Outcome, error)
 }
