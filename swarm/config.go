@@ -8,6 +8,7 @@ import (
 
 	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/internal/fault"
+	"github.com/dunlin-project/dunlin/swarm/conn"
 )
 
 // DefaultPort is the TCP port of the swarm.
@@ -60,15 +61,8 @@ func DefaultLimits() Limits {
 	return Limits{Links: 256, Handshakes: 64, PerAddress: 256, DialsPerSec: 64, Memory: 64 << 20, Loaded: 16 << 20}
 }
 
-// Times of a connection's life. Each read and write of a stream has a deadline of its own.
-const (
-	dialTimeout      = 3 * time.Second        // TCP
-	handshakeTimeout = 5 * time.Second        // TLS and yamux
-	authTimeout      = 5 * time.Second        // AuthProtocol, negotiation included
-	negotiateTimeout = 5 * time.Second        // of any other stream
-	writeTimeout     = 10 * time.Second       // of one message
-	yieldDelay       = 300 * time.Millisecond // that the higher peer id leaves to the lower one's dial
-)
+// dialTimeout bounds the making of a TCP connection.
+const dialTimeout = 3 * time.Second
 
 func (c *Config) setDefaults() {
 	if c.Group == "" {
@@ -106,4 +100,9 @@ func (c *Config) validate() error {
 		return fault.New(fault.Usage, "swarm: a limit is negative")
 	}
 	return nil
+}
+
+// conns is what package conn is told of the limits.
+func (l *Limits) conns() conn.Limits {
+	return conn.Limits{Conns: l.Links + l.Handshakes, PerAddress: l.PerAddress, DialsPerSec: l.DialsPerSec, Memory: l.Memory}
 }

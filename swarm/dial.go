@@ -15,19 +15,21 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/dunlin-project/dunlin/internal/fault"
+	"github.com/dunlin-project/dunlin/swarm/conn"
+	"github.com/dunlin-project/dunlin/swarm/table"
 )
 
 // dialler makes connections, and takes those that come in, up to the point where they are links.
 type dialler struct {
 	n     *Node
-	up    *upgrades
+	up    *conn.Upgrader
 	slots chan struct{} // one for each handshake of a connection that came in
 
 	mu   sync.Mutex           // guards from
 	from map[netip.Prefix]int // handshakes under way, by who began them
 }
 
-func newDialler(n *Node, up *upgrades) *dialler {
+func newDialler(n *Node, up *conn.Upgrader) *dialler {
 	return &dialler{n: n, up: up, slots: make(chan struct{}, n.cfg.Limits.Handshakes), from: make(map[netip.Prefix]int)}
 }
 
@@ -62,22 +64,22 @@ func senderOf(c *net.TCPConn) netip.Prefix {
 }
 
 // dial tries the targets one after the other, the newest first, and lives as long as the link that comes of it.
-func (d *dialler) dial(ctx context.Context, o *dialOrder) {
-	for i := len(o.targets) - 1; i >= 0; i-- {
-		l, err := d.reach(ctx, o.id, o.targets[i])
+func (d *dialler) dial(ctx context.Context, o table.Dial) {
+	for i := len(o.Targets) - 1; i >= 0; i-- {
+		l, err := d.reach(ctx, o.ID, o.Targets[i])
 		if err == nil {
 			d.n.court(1)
 			d.n.live(ctx, l)
 			return
 		}
 		d.n.metrics.failed("dial", err)
-		d.n.log.LogAttrs(ctx, slog.LevelDebug, "dial failed", slog.String("peer", o.id.String()),
-			slog.String("addr", o.targets[i]), slog.String("err", quote(err)))
+		d.n.log.LogAttrs(ctx, slog.LevelDebug, "dial failed", slog.String("peer", o.ID.String()),
+			slog.String("addr", o.Targets[i]), slog.String("err", quote(err)))
 		if ctx.Err() != nil {
 			break
 		}
 	}
-	d.n.post(evDialled{o.id})
+	d.n.post(evFailed{o.ID})
 }
 
 func (d *dialler) reach(ctx context.Context, id peer.ID, target string) (*link, error) {
@@ -86,18 +88,16 @@ func (d *dialler) reach(ctx context.Context, id peer.ID, target string) (*link, 
 	if err != nil {
 		return nil, err
 	}
-	tcp := c.(*net.TCPConn)
-	tune(tcp)
-	conn, err := d.up.upgrade(ctx, tcp, id)
+	up, err := d.up.Upgrade(ctx, c.(*net.TCPConn), id)
 	if err != nil {
 		return nil, err
 	}
-	m, err := d.n.auth.dialer(ctx, conn)
+	m, err := d.n.auth.Dial(ctx, up)
 	if err != nil {
-		conn.Close()
+		up.Close()
 		return nil, err
 	}
-	return newLink(d.n, conn, tcp, true, m), nil
+	return newLink(d.n, up, true, m), nil
 }
 
 // accept takes connections until the listener is closed. Each has a slot until it has authenticated; when there is none
@@ -144,22 +144,21 @@ func (d *dialler) admit(ctx context.Context, c *net.TCPConn) (*link, error) {
 		return nil, errors.New("too many handshakes from one address")
 	}
 	defer d.end(from)
-	tune(c)
-	conn, err := d.up.upgrade(ctx, c, "")
+	up, err := d.up.Upgrade(ctx, c, "")
 	if err != nil {
 		return nil, err
 	}
 	d.n.court(1)
-	m, err := d.n.auth.listener(ctx, conn)
+	m, err := d.n.auth.Accept(ctx, up)
 	if err == nil && d.n.full() {
 		err = errors.New("as many peers as the limit allows")
 	}
 	if err != nil {
 		d.n.court(-1)
-		conn.Close()
+		up.Close()
 		return nil, err
 	}
-	return newLink(d.n, conn, c, false, m), nil
+	return newLink(d.n, up, false, m), nil
 }
 
 // full reports whether there are as many links as the limit allows.
@@ -227,21 +226,4 @@ func hostPort(m ma.Multiaddr) (host, port string, err error) {
 		return "", "", fmt.Errorf("port %q", m[1].Value())
 	}
 	return m[0].Value(), m[1].Value(), nil
-}
-
-// Addrs returns where this device can be reached, as multiaddrs with its id. Listeners on all addresses are listed with
-// those that the device has now.
-func (n *Node) Addrs() []string {
-	var out []string
-	for _, l := range n.listen {
-		a := l.Addr().(*net.TCPAddr)
-		for _, ip := range hostAddrs(a.IP) {
-			family := "ip6"
-			if ip.Is4() {
-				family = "ip4"
-			}
-			out = append(out, fmt.Sprintf("/%s/%s/tcp/%d/p2p/%s", family, ip, a.Port, n.self))
-		}
-	}
-	return out
 }

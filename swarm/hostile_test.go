@@ -9,10 +9,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/fetch/fetchtest"
+	"github.com/dunlin-project/dunlin/swarm/conn"
+	"github.com/dunlin-project/dunlin/swarm/upload"
 	"github.com/dunlin-project/dunlin/swarm/wire"
 )
 
@@ -80,7 +83,7 @@ func TestUnknownIsNoFault(t *testing.T) {
 	// A whole other protocol is refused without harm.
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
-	if _, err := openStream(ctx, r.conn, "/dunlin/later/9"); err == nil {
+	if _, err := r.conn.Open(ctx, "/dunlin/later/9"); err == nil {
 		t.Error("a protocol of later is spoken")
 	}
 	if r.conn.IsClosed() {
@@ -94,7 +97,7 @@ func TestOneControlStream(t *testing.T) {
 	n, _, _ := sharing(t, nil)
 	r := newMember(t, n)
 	r.site()
-	openStream(t.Context(), r.conn, wire.SiteProtocol)
+	r.conn.Open(t.Context(), wire.SiteProtocol)
 	if !r.closedWithin(5 * time.Second) {
 		t.Error("two control streams stand")
 	}
@@ -107,7 +110,7 @@ func TestTooManyContents(t *testing.T) {
 	s, _ := r.site()
 	var b []byte
 	for i := range maxRooms + 1 {
-		b = append(b, wire.EncodeSite(&wire.Interest{Room: uint32(i + 1), Swarm: nonce(), Epoch: 1, Pieces: 5})...)
+		b = append(b, wire.EncodeSite(&wire.Interest{Room: uint32(i + 1), Swarm: anyID(), Epoch: 1, Pieces: 5})...)
 	}
 	s.Write(b)
 	if !r.closedWithin(10 * time.Second) {
@@ -123,7 +126,7 @@ func TestUnreadControlStreamIsBounded(t *testing.T) {
 	s := r.open(wire.SiteProtocol)
 	var b []byte
 	for i := range 500 {
-		b = append(b, wire.EncodeSite(&wire.Interest{Room: uint32(i + 1), Swarm: nonce(), Epoch: 1, Pieces: 5})...)
+		b = append(b, wire.EncodeSite(&wire.Interest{Room: uint32(i + 1), Swarm: anyID(), Epoch: 1, Pieces: 5})...)
 		b = append(b, wire.EncodeSite(&wire.Leave{Room: uint32(i + 1)})...)
 	}
 	for range 10_000 {
@@ -195,7 +198,7 @@ func TestRequestFlood(t *testing.T) {
 				answered++
 			}
 		case *wire.Busy:
-			if m.Retry < busyShort || m.Retry > busyLong {
+			if m.Retry < upload.ShortWait || m.Retry > upload.LongWait {
 				t.Fatalf("busy for %v", m.Retry)
 			}
 			busy++
@@ -250,9 +253,13 @@ func TestSlowReader(t *testing.T) {
 		r.conn.OpenStream(t.Context()) // so that its end is noticed
 	}
 	await(t, "the slow ones' uploads end", func() bool {
-		n.uploads.mu.Lock()
-		defer n.uploads.mu.Unlock()
-		return len(n.uploads.flows) == 1
+		serving := 0
+		for _, l := range n.linksNow() {
+			if l.fed.Load() {
+				serving++
+			}
+		}
+		return serving == 1
 	})
 }
 
@@ -356,7 +363,7 @@ func TestLyingSlices(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := negotiate(s, wire.PieceProtocol); err != nil {
+		if _, err := conn.Negotiate(s, wire.PieceProtocol); err != nil {
 			t.Fatal(err)
 		}
 		b, err := wire.NewReader(s).Next()
@@ -378,4 +385,13 @@ func TestLyingSlices(t *testing.T) {
 			t.Errorf("%s: the connection stays", name)
 		}
 	}
+}
+
+// packed is a compressed slice that says it stands for raw bytes.
+func packed(id uint32, data []byte, raw int) *wire.Slice {
+	w, err := zstd.NewWriter(nil)
+	if err != nil {
+		panic(err)
+	}
+	return &wire.Slice{ID: id, Raw: raw, Data: w.EncodeAll(data, nil)}
 }

@@ -7,10 +7,10 @@ import (
 	"slices"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/network"
-
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/piecehash"
+	"github.com/dunlin-project/dunlin/swarm/conn"
+	"github.com/dunlin-project/dunlin/swarm/group"
 	"github.com/dunlin-project/dunlin/swarm/wire"
 )
 
@@ -65,15 +65,15 @@ func (n *Node) unasked(asked map[*link]bool) bool {
 func (n *Node) layerOf(ctx context.Context, l *link, c piecehash.Content) (*piecehash.Manifest, error) {
 	ctx, cancel := context.WithTimeout(ctx, layerTimeout)
 	defer cancel()
-	s, err := openStream(ctx, l.conn, wire.LayerProtocol)
+	s, err := l.conn.Open(ctx, wire.LayerProtocol)
 	if err != nil {
 		return nil, err
 	}
 	defer s.Reset()
 	stop := context.AfterFunc(ctx, func() { s.Reset() })
 	defer stop()
-	ref := n.auth.keys[0].swarm(c.Root())
-	ask := wire.LayerAsk{Swarm: ref.id, Epoch: ref.epoch, PieceLength: int(c.PieceLength()), Pieces: c.Pieces()}
+	ref := n.auth.Keys[0].Swarm(c.Root())
+	ask := wire.LayerAsk{Swarm: ref.ID, Epoch: ref.Epoch, PieceLength: int(c.PieceLength()), Pieces: c.Pieces()}
 	if _, err := s.Write(wire.EncodeLayer(&ask)); err != nil {
 		return nil, err
 	}
@@ -90,7 +90,7 @@ func (n *Node) layerOf(ctx context.Context, l *link, c piecehash.Content) (*piec
 }
 
 // readLayer reads exactly size bytes in parts. Memory grows with what has arrived, not with what was promised.
-func readLayer(s network.MuxedStream, size int) ([]byte, error) {
+func readLayer(s conn.Stream, size int) ([]byte, error) {
 	r := wire.NewReader(s)
 	var out []byte
 	for len(out) < size {
@@ -116,7 +116,7 @@ func readLayer(s network.MuxedStream, size int) ([]byte, error) {
 }
 
 // serveLayer answers one request.
-func (l *link) serveLayer(ctx context.Context, s network.MuxedStream) error {
+func (l *link) serveLayer(ctx context.Context, s conn.Stream) error {
 	if err := s.SetDeadline(time.Now().Add(layerTimeout)); err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func (l *link) serveLayer(ctx context.Context, s network.MuxedStream) error {
 	if !ok {
 		return nil
 	}
-	r := l.node.roomFor(swarmRef{ask.Epoch, ask.Swarm}, ask.Pieces, int64(ask.PieceLength))
+	r := l.node.roomFor(group.Ref{Epoch: ask.Epoch, ID: ask.Swarm}, ask.Pieces, int64(ask.PieceLength))
 	if r == nil || r.m.LayerSize() == 0 {
 		_, err = s.Write(wire.EncodeLayer(&wire.LayerAbsent{}))
 	} else {
@@ -149,9 +149,9 @@ func (l *link) serveLayer(ctx context.Context, s network.MuxedStream) error {
 const hashesPerPart = wire.MaxLayerPart / 32
 
 // writeLayer sends the layer in parts, each in the process's turn, without ever holding all of it.
-func (l *link) writeLayer(ctx context.Context, s network.MuxedStream, m *piecehash.Manifest) error {
-	l.flow.hold()
-	defer l.flow.letGo()
+func (l *link) writeLayer(ctx context.Context, s conn.Stream, m *piecehash.Manifest) error {
+	l.flow.Hold()
+	defer l.flow.LetGo()
 	part := make([]byte, 0, wire.MaxLayerPart)
 	for i := range m.Pieces() {
 		h := m.PieceHash(i)
@@ -159,7 +159,7 @@ func (l *link) writeLayer(ctx context.Context, s network.MuxedStream, m *pieceha
 		if len(part) < hashesPerPart*32 && i < m.Pieces()-1 {
 			continue
 		}
-		if err := l.node.uploads.turn(ctx, l.flow, len(part)); err != nil {
+		if err := l.flow.Turn(ctx, len(part)); err != nil {
 			return err
 		}
 		if _, err := s.Write(wire.EncodeLayer(&wire.LayerPart{Data: part})); err != nil {
@@ -170,7 +170,7 @@ func (l *link) writeLayer(ctx context.Context, s network.MuxedStream, m *pieceha
 	return nil
 }
 
-func (n *Node) roomFor(ref swarmRef, pieces int, pieceLength int64) *Room {
+func (n *Node) roomFor(ref group.Ref, pieces int, pieceLength int64) *Room {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for r := range n.rooms {

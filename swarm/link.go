@@ -10,11 +10,13 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/core/transport"
 
 	"github.com/dunlin-project/dunlin/fetch"
+	"github.com/dunlin-project/dunlin/swarm/conn"
+	"github.com/dunlin-project/dunlin/swarm/group"
+	"github.com/dunlin-project/dunlin/swarm/piece"
+	"github.com/dunlin-project/dunlin/swarm/upload"
 	"github.com/dunlin-project/dunlin/swarm/wire"
 )
 
@@ -27,12 +29,10 @@ const (
 // link is one authenticated connection: the one to its peer, once the table has said so. run lives as long as it does.
 //
 // Its goroutines: run itself waits; accept takes the peer's streams; readSite and writeSite carry the control stream;
-// asker.read, server.read and server.write the piece streams, when there are any; one for each layer asked of us.
+// package piece has three for the piece streams, when there are any; one more for each layer asked of us.
 type link struct {
 	node    *Node
-	conn    transport.CapableConn
-	tcp     *net.TCPConn
-	meter   *meter
+	conn    *conn.Conn
 	peer    peer.ID
 	id      fetch.PeerID
 	dialled bool // by us
@@ -41,9 +41,10 @@ type link struct {
 	since   time.Time
 
 	wake  chan struct{} // cap 1: writeSite has something to say
-	asker asker
-	flow  *flow       // of what we upload
+	asker *piece.Asker
+	flow  *upload.Flow
 	sited atomic.Bool // the peer has opened the control stream
+	fed   atomic.Bool // and the one that it asks for pieces on
 
 	mu     sync.Mutex // guards the rest; a room's mutex may be taken while it is held
 	closed bool
@@ -59,7 +60,7 @@ type link struct {
 type seat struct {
 	room   *Room  // nil while we do not share it
 	ours   uint32 // our number for it
-	ref    swarmRef
+	ref    group.Ref
 	wants  bool   // the peer has said Interest
 	their  uint32 // its number for it
 	pieces int    // that it says there are
@@ -71,18 +72,29 @@ type seat struct {
 	incoming *incoming
 }
 
-func newLink(n *Node, c transport.CapableConn, tcp *net.TCPConn, dialled bool, m member) *link {
+func newLink(n *Node, c *conn.Conn, dialled bool, m group.Member) *link {
 	l := &link{
-		node: n, conn: c, tcp: tcp, peer: c.RemotePeer(), id: fetch.PeerID(c.RemotePeer().String()),
-		dialled: dialled, role: m.role, rtt: m.rtt, since: time.Now(),
+		node: n, conn: c, peer: c.RemotePeer(), id: fetch.PeerID(c.RemotePeer().String()),
+		dialled: dialled, role: m.Role, rtt: m.RTT, since: time.Now(),
 		wake:  make(chan struct{}, 1),
 		seats: make(map[*Room]*seat), theirs: make(map[uint32]*seat), dirty: make(map[*Room]struct{}),
 	}
-	c.As(&l.meter)
-	l.asker.init(l)
-	l.flow = newFlow(l)
+	l.flow = n.uploads.NewFlow(c.Written, c.Queued)
+	l.asker = piece.NewAsker(piece.Line{
+		Open:   func(ctx context.Context) (conn.Stream, error) { return c.Open(ctx, wire.PieceProtocol) },
+		Begin:  l.begin,
+		Fail:   l.close,
+		Late:   func(n int) { l.node.metrics.late.Add(float64(n)) },
+		Memory: n.memory,
+	})
 	return l
 }
+
+// Peer implements table.Link.
+func (l *link) Peer() peer.ID { return l.peer }
+
+// Dialled implements table.Link.
+func (l *link) Dialled() bool { return l.dialled }
 
 // run lives until the connection ends or ctx does, and returns why.
 func (l *link) run(ctx context.Context) error {
@@ -151,12 +163,12 @@ func (l *link) accept(ctx context.Context, fail context.CancelCauseFunc) error {
 }
 
 // serve handles one stream of the peer's. An error ends the link; a stream that ends alone does not.
-func (l *link) serve(ctx context.Context, s network.MuxedStream) error {
+func (l *link) serve(ctx context.Context, s conn.Stream) error {
 	defer s.Reset()
-	if err := s.SetDeadline(time.Now().Add(negotiateTimeout)); err != nil {
+	if err := s.SetDeadline(time.Now().Add(conn.NegotiateTimeout)); err != nil {
 		return err
 	}
-	proto, err := negotiateOneOf(s, wire.SiteProtocol, wire.PieceProtocol, wire.LayerProtocol)
+	proto, err := conn.Negotiate(s, wire.SiteProtocol, wire.PieceProtocol, wire.LayerProtocol)
 	if err != nil {
 		return nil // the peer may try something that we do not speak
 	}
@@ -178,9 +190,9 @@ func (l *link) serve(ctx context.Context, s network.MuxedStream) error {
 
 // openSite opens the control stream: the dialer's part.
 func (l *link) openSite(ctx context.Context) error {
-	octx, cancel := context.WithTimeout(ctx, negotiateTimeout)
+	octx, cancel := context.WithTimeout(ctx, conn.NegotiateTimeout)
 	defer cancel()
-	s, err := openStream(octx, l.conn, wire.SiteProtocol)
+	s, err := l.conn.Open(octx, wire.SiteProtocol)
 	if err != nil {
 		return err
 	}
@@ -192,7 +204,7 @@ func (l *link) openSite(ctx context.Context) error {
 }
 
 // site carries the control stream until it ends, which ends the link.
-func (l *link) site(ctx context.Context, s network.MuxedStream) error {
+func (l *link) site(ctx context.Context, s conn.Stream) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stop := context.AfterFunc(ctx, func() { s.Reset() })
@@ -204,8 +216,8 @@ func (l *link) site(ctx context.Context, s network.MuxedStream) error {
 	return context.Cause(ctx)
 }
 
-func (l *link) readSite(s network.MuxedStream) error {
-	r := reader(s)
+func (l *link) readSite(s conn.Stream) error {
+	r := conn.Reader(s)
 	for {
 		b, err := r.Next()
 		if err == io.EOF {
@@ -224,10 +236,10 @@ func (l *link) readSite(s network.MuxedStream) error {
 	}
 }
 
-func (l *link) writeSite(ctx context.Context, s network.MuxedStream) error {
+func (l *link) writeSite(ctx context.Context, s conn.Stream) error {
 	for {
 		for b := l.collect(); len(b) > 0; b = l.collect() {
-			if err := send(s, b); err != nil {
+			if err := conn.Send(s, b); err != nil {
 				return err
 			}
 		}

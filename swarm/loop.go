@@ -6,11 +6,13 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/dunlin-project/dunlin/swarm/table"
 )
 
-// event is something that happened to the table of peers. apply does no I/O.
+// event is something that the table of peers must know. apply does no I/O.
 type event interface {
-	apply(t *table, now time.Time)
+	apply(t *table.Table, now time.Time)
 }
 
 type (
@@ -20,8 +22,8 @@ type (
 		target string
 		static bool
 	}
-	// evDialled: an attempt ended without a link.
-	evDialled struct{ id peer.ID }
+	// evFailed: an attempt ended without a link.
+	evFailed struct{ id peer.ID }
 	// evLinked: a connection has authenticated; stays takes the verdict and is buffered.
 	evLinked struct {
 		link  *link
@@ -33,17 +35,17 @@ type (
 	evBan struct{ id peer.ID }
 )
 
-func (e evFound) apply(t *table, now time.Time)    { t.found(now, e.id, e.target, e.static) }
-func (e evDialled) apply(t *table, now time.Time)  { t.dialled(now, e.id) }
-func (e evLinked) apply(t *table, now time.Time)   { e.stays <- t.linked(now, e.link) }
-func (e evUnlinked) apply(t *table, now time.Time) { t.unlinked(now, e.link) }
-func (e evBan) apply(t *table, _ time.Time)        { t.banned(e.id) }
+func (e evFound) apply(t *table.Table, now time.Time)    { t.Found(now, e.id, e.target, e.static) }
+func (e evFailed) apply(t *table.Table, now time.Time)   { t.Failed(now, e.id) }
+func (e evLinked) apply(t *table.Table, now time.Time)   { e.stays <- t.Linked(now, e.link) }
+func (e evUnlinked) apply(t *table.Table, now time.Time) { t.Unlinked(now, e.link) }
+func (e evBan) apply(t *table.Table, _ time.Time)        { t.Banned(e.id) }
 
 // loop owns the table of peers until ctx ends.
 func (n *Node) loop(ctx context.Context, d *dialler) {
-	t := newTable(n.self, n.bans)
+	t := table.New(n.self, n.bans)
 	for _, s := range n.statics {
-		t.found(time.Now(), s.id, s.target, true)
+		t.Found(time.Now(), s.id, s.target, true)
 	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -56,11 +58,11 @@ func (n *Node) loop(ctx context.Context, d *dialler) {
 		case <-ctx.Done():
 			return
 		}
-		timer.Reset(time.Until(t.tick(time.Now())))
-		for _, a := range t.take() {
+		timer.Reset(time.Until(t.Tick(time.Now())))
+		for _, a := range t.Take() {
 			n.do(ctx, d, a)
 		}
-		if c := t.courting(); c != courting {
+		if c := t.Courting(); c != courting {
 			n.court(int64(c - courting))
 			courting = c
 		}
@@ -68,12 +70,12 @@ func (n *Node) loop(ctx context.Context, d *dialler) {
 }
 
 // do carries out what the table wants. It does not block.
-func (n *Node) do(ctx context.Context, d *dialler, a action) {
-	if a.closing != nil {
-		a.closing.close()
-	}
-	if a.dial != nil {
-		n.wg.Go(func() { d.dial(ctx, a.dial) })
+func (n *Node) do(ctx context.Context, d *dialler, a table.Action) {
+	switch a := a.(type) {
+	case table.Close:
+		a.Link.(*link).close()
+	case table.Dial:
+		n.wg.Go(func() { d.dial(ctx, a) })
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/dunlin-project/dunlin/swarm/discover"
+	"github.com/dunlin-project/dunlin/swarm/group"
 	"github.com/dunlin-project/dunlin/swarm/wire"
 )
 
@@ -48,7 +50,7 @@ func newMetrics() *metrics {
 			"accept_denied", "accept_handshake", "accept_malformed",
 			"dial_denied", "dial_handshake", "dial_malformed", "dial_unreachable"),
 		found: counters("dunlin_swarm_announcements_total", "Announcements of peers that were heard, by what became of them.",
-			"outcome", announcedMalformed, announcedOther, announcedOffLink, announcedOverLimit, announcedOffered),
+			"outcome", discover.Outcomes()...),
 	}
 }
 
@@ -69,7 +71,7 @@ func (m *metrics) failed(side string, err error) {
 	reason := "handshake"
 	var op *net.OpError
 	switch {
-	case errors.Is(err, errDenied):
+	case errors.Is(err, group.ErrDenied):
 		reason = "denied"
 	case errors.Is(err, wire.ErrMalformed):
 		reason = "malformed"

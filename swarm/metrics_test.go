@@ -1,12 +1,16 @@
 package swarm
 
 import (
+	"flag"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
+
+var update = flag.Bool("update", false, "write testdata anew")
 
 // TestMetricNames holds the names, labels and their values, on which dashboards and alerts rely, to a file.
 func TestMetricNames(t *testing.T) {
@@ -32,5 +36,13 @@ func TestMetricNames(t *testing.T) {
 			b.WriteByte('\n')
 		}
 	}
-	goldenText(t, "testdata/metrics.txt", b.String())
+	const file = "testdata/metrics.txt"
+	if *update {
+		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want, err := os.ReadFile(file); err != nil || b.String() != string(want) {
+		t.Errorf("%v; -update writes %s:\n%s", err, file, b.String())
+	}
 }

@@ -12,27 +12,32 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/piecehash"
+	"github.com/dunlin-project/dunlin/swarm/conn"
+	"github.com/dunlin-project/dunlin/swarm/discover"
+	"github.com/dunlin-project/dunlin/swarm/group"
+	"github.com/dunlin-project/dunlin/swarm/piece"
+	"github.com/dunlin-project/dunlin/swarm/table"
+	"github.com/dunlin-project/dunlin/swarm/upload"
 )
 
 // Node is one device in the swarm. New makes it, Run gives it life.
 type Node struct {
 	cfg     Config
 	log     *slog.Logger
-	key     crypto.PrivKey
 	self    peer.ID
-	auth    authenticator
+	auth    group.Authenticator
 	statics []static
 	listen  []*net.TCPListener // open from New to the end of Run
 	events  chan event         // to loop
-	uploads *uploads
+	uploads *upload.Scheduler
+	memory  *piece.Memory
 	metrics *metrics
-	bans    *bans
+	bans    *table.Bans
 
 	wg       sync.WaitGroup // of goroutines that Run waits for
 	running  atomic.Bool
@@ -59,7 +64,7 @@ func New(cfg Config) (*Node, error) {
 		}
 		cfg.Key = k
 	}
-	key, id, err := identity(cfg.Key)
+	_, id, err := conn.Identity(cfg.Key)
 	if err != nil {
 		return nil, fault.Wrap(fault.Usage, err)
 	}
@@ -68,13 +73,12 @@ func New(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{
-		cfg: cfg, log: cfg.Log, key: key, self: id, statics: statics,
-		auth:   authenticator{self: id, role: cfg.Role, keys: []groupKey{openKey(cfg.Group)}},
+		cfg: cfg, log: cfg.Log, self: id, statics: statics,
+		auth:    group.Authenticator{Self: id, Role: cfg.Role, Keys: []group.Key{group.Open(cfg.Group)}},
+		uploads: upload.New(cfg.UploadRate), memory: piece.NewMemory(cfg.Limits.Loaded), metrics: newMetrics(),
 		events: make(chan event, 64), ended: make(chan struct{}),
-		rooms: make(map[*Room]struct{}), links: make(map[*link]struct{}), bans: newBans(),
+		rooms: make(map[*Room]struct{}), links: make(map[*link]struct{}), bans: table.NewBans(),
 	}
-	n.metrics = newMetrics()
-	n.uploads = newUploads(cfg.UploadRate, cfg.Limits.Loaded)
 	if n.listen, err = bind(cfg.Listen); err != nil {
 		return nil, err
 	}
@@ -123,24 +127,45 @@ func (n *Node) Run(ctx context.Context) error {
 		panic("swarm: Run is called twice, or after Close")
 	}
 	defer n.finish()
-	up, err := newUpgrades(n.key, n.cfg.Limits, n.allowed)
+	up, err := conn.NewUpgrader(n.cfg.Key, n.cfg.Limits.conns(), n.allowed)
 	if err != nil {
 		return err
 	}
-	defer up.close()
+	defer up.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	d := newDialler(n, up)
 	for _, l := range n.listen {
 		n.wg.Go(func() { d.accept(ctx, l) })
 	}
-	n.wg.Go(func() { n.uploads.run(ctx) })
+	n.wg.Go(func() { n.uploads.Run(ctx) })
 	if n.cfg.Discover {
-		n.wg.Go(func() { n.discover(ctx) })
+		n.wg.Go(func() { discover.Run(ctx, n.discovery(ctx)) })
 	}
 	n.loop(ctx, d)
 	n.finish() // before up is closed
 	return ctx.Err()
+}
+
+// discovery is what package discover is told.
+func (n *Node) discovery(ctx context.Context) discover.Config {
+	c := discover.Config{
+		Self: n.self,
+		Tags: n.auth.DayTags,
+		Found: func(id peer.ID, a netip.AddrPort) {
+			select {
+			case n.events <- evFound{id, a.String(), false}:
+			case <-ctx.Done():
+			}
+		},
+		Count: func(outcome string) { n.metrics.found.WithLabelValues(outcome).Inc() },
+		Log:   n.log,
+	}
+	for _, l := range n.listen {
+		a := l.Addr().(*net.TCPAddr).AddrPort()
+		c.Listen = append(c.Listen, netip.AddrPortFrom(a.Addr().Unmap(), a.Port()))
+	}
+	return c
 }
 
 // finish closes the rooms and waits for everybody. It may be called twice.
@@ -229,14 +254,14 @@ func (n *Node) court(delta int64) {
 }
 
 // allowed reports whether a peer may connect at all. It is asked by the gater in the middle of a handshake.
-func (n *Node) allowed(id peer.ID) bool { return id != n.self && !n.bans.has(time.Now(), id) }
+func (n *Node) allowed(id peer.ID) bool { return id != n.self && !n.bans.Has(time.Now(), id) }
 
 // ban shuts out a peer that sent what is provably wrong.
 func (n *Node) ban(l *link, m *piecehash.Mismatch) {
 	n.metrics.bans.Inc()
 	n.log.LogAttrs(context.Background(), slog.LevelWarn, "peer banned: it sent a piece that is not what it must be",
-		slog.String("peer", string(l.id)), slog.Int("piece", m.Piece), slog.Duration("for", banTime))
-	n.bans.add(time.Now(), l.peer)
+		slog.String("peer", string(l.id)), slog.Int("piece", m.Piece), slog.Duration("for", table.BanTime))
+	n.bans.Add(time.Now(), l.peer)
 	n.post(evBan{l.peer})
 	l.close()
 }

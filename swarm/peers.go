@@ -24,8 +24,8 @@ func (n *Node) Peers() []PeerInfo {
 	var out []PeerInfo
 	for _, l := range n.linksNow() {
 		out = append(out, PeerInfo{
-			ID: l.id, Role: l.role, Addr: l.tcp.RemoteAddr().String(), Dialled: l.dialled, RTT: l.rtt, Since: l.since,
-			Received: l.asker.arrived.Load(),
+			ID: l.id, Role: l.role, Addr: l.conn.RemoteAddr(), Dialled: l.dialled, RTT: l.rtt, Since: l.since,
+			Received: l.asker.Arrived(),
 		})
 	}
 	slices.SortFunc(out, func(a, b PeerInfo) int { return strings.Compare(string(a.ID), string(b.ID)) })

@@ -2,20 +2,20 @@ package swarm
 
 import (
 	"context"
-	"crypto/ed25519"
+	"crypto/rand"
 	"io"
 	"net"
 	"net/netip"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/network"
-	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/core/transport"
-
 	"github.com/dunlin-project/dunlin/fetch"
+	"github.com/dunlin-project/dunlin/swarm/conn"
+	"github.com/dunlin-project/dunlin/swarm/conn/conntest"
+	"github.com/dunlin-project/dunlin/swarm/group"
 	"github.com/dunlin-project/dunlin/swarm/wire"
 )
 
@@ -45,59 +45,44 @@ func freePort() []netip.AddrPort { return []netip.AddrPort{netip.MustParseAddrPo
 // raw is a peer that does what the test says, and nothing by itself.
 type raw struct {
 	t    testing.TB
-	id   peer.ID
-	auth authenticator
-	conn transport.CapableConn
+	auth group.Authenticator
+	conn *conn.Conn
 }
+
+// rawPeers numbers the keys of raw peers.
+var rawPeers atomic.Int64
 
 // dialRaw connects to the node, with TLS and the muxer, and says nothing more.
-func dialRaw(t testing.TB, n *Node, group string) *raw {
+func dialRaw(t testing.TB, n *Node, name string) *raw {
 	t.Helper()
-	_, key, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dialRawAs(t, n, group, key)
-}
-
-func dialRawAs(t testing.TB, n *Node, group string, key ed25519.PrivateKey) *raw {
-	t.Helper()
-	k, id, err := identity(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	up, err := newUpgrades(k, DefaultLimits(), func(peer.ID) bool { return true })
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(up.close)
+	i := int(rawPeers.Add(1))
 	c, err := net.Dial("tcp", n.listen[0].Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := up.upgrade(t.Context(), c.(*net.TCPConn), n.self)
+	up, err := conntest.Upgrader(t, i).Upgrade(t.Context(), c.(*net.TCPConn), n.self)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { conn.Close() })
-	return &raw{t, id, authenticator{self: id, keys: []groupKey{openKey(group)}}, conn}
+	t.Cleanup(func() { up.Close() })
+	return &raw{t, group.Authenticator{Self: conntest.ID(t, i), Keys: []group.Key{group.Open(name)}}, up}
 }
 
 // newMember connects and authenticates.
 func newMember(t testing.TB, n *Node) *raw {
 	t.Helper()
 	r := dialRaw(t, n, DefaultGroup)
-	if _, err := r.auth.dialer(t.Context(), r.conn); err != nil {
+	if _, err := r.auth.Dial(t.Context(), r.conn); err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
 
-func (r *raw) open(proto string) network.MuxedStream {
+func (r *raw) open(proto string) conn.Stream {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), 5*time.Second)
 	defer cancel()
-	s, err := openStream(ctx, r.conn, proto)
+	s, err := r.conn.Open(ctx, proto)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -105,7 +90,7 @@ func (r *raw) open(proto string) network.MuxedStream {
 	return s
 }
 
-func (r *raw) write(s network.MuxedStream, frames ...[]byte) {
+func (r *raw) write(s conn.Stream, frames ...[]byte) {
 	r.t.Helper()
 	for _, b := range frames {
 		if _, err := s.Write(b); err != nil {
@@ -125,7 +110,7 @@ func (r *raw) closedWithin(d time.Duration) bool {
 }
 
 // site opens the control stream and answers what the node shares with a full bitmap, so that it becomes a member.
-func (r *raw) site() (network.MuxedStream, *wire.Interest) {
+func (r *raw) site() (conn.Stream, *wire.Interest) {
 	r.t.Helper()
 	s := r.open(wire.SiteProtocol)
 	rd := wire.NewReader(s)
@@ -146,7 +131,7 @@ func (r *raw) site() (network.MuxedStream, *wire.Interest) {
 }
 
 // joinAs makes the raw peer a member of what the node shares, under its own number 1, with everything.
-func (r *raw) joinAs() network.MuxedStream {
+func (r *raw) joinAs() conn.Stream {
 	r.t.Helper()
 	s, i := r.site()
 	r.write(s,
@@ -198,44 +183,8 @@ func swarmGoroutines() (n int, stacks string) {
 	return len(all), strings.Join(all, "\n\n")
 }
 
-// pipeConns returns the two ends of a connection, upgraded and silent.
-func pipeConns(t testing.TB) (client, server transport.CapableConn) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	var ups [2]*upgrades
-	var ids [2]peer.ID
-	for i := range ups {
-		_, key, _ := ed25519.GenerateKey(nil)
-		k, id, err := identity(key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if ups[i], err = newUpgrades(k, DefaultLimits(), func(peer.ID) bool { return true }); err != nil {
-			t.Fatal(err)
-		}
-		ids[i] = id
-		t.Cleanup(ups[i].close)
-	}
-	accepted := make(chan transport.CapableConn, 1)
-	go func() {
-		c, err := l.Accept()
-		if err == nil {
-			server, _ := ups[1].upgrade(context.Background(), c.(*net.TCPConn), "")
-			accepted <- server
-		}
-	}()
-	c, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if client, err = ups[0].upgrade(t.Context(), c.(*net.TCPConn), ids[1]); err != nil {
-		t.Fatal(err)
-	}
-	server = <-accepted
-	t.Cleanup(func() { client.Close(); server.Close() })
-	return client, server
+// anyID is some content that nobody shares.
+func anyID() (id wire.SwarmID) {
+	rand.Read(id[:])
+	return id
 }

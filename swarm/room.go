@@ -5,6 +5,8 @@ import (
 
 	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/piecehash"
+	"github.com/dunlin-project/dunlin/swarm/group"
+	"github.com/dunlin-project/dunlin/swarm/piece"
 	"github.com/dunlin-project/dunlin/swarm/wire"
 )
 
@@ -27,7 +29,8 @@ type Room struct {
 	node    *Node
 	holding Holding
 	m       *piecehash.Manifest
-	refs    []swarmRef // the current key's first
+	refs    []group.Ref // the current key's first
+	content *piece.Content
 
 	mu      sync.Mutex // guards the rest; nothing else is locked while it is held
 	have    piecehash.Bitmap
@@ -39,8 +42,6 @@ type Room struct {
 	members map[fetch.PeerID]*memberState
 	box     *mailbox // nil while nobody hears
 	closed  bool
-
-	squeeze squeeze // whether pieces shrink
 }
 
 // logged is one piece that was said to be had. Runs are made when the log is read.
@@ -66,8 +67,9 @@ func newRoom(n *Node, h Holding) *Room {
 		claims: make(map[int]*ownClaim), links: make(map[*link]struct{}), waiting: make(map[*link]struct{}),
 		members: make(map[fetch.PeerID]*memberState),
 	}
-	for i := range n.auth.keys {
-		r.refs = append(r.refs, n.auth.keys[i].swarm(r.m.Root()))
+	r.content = piece.NewContent(r.m, r)
+	for _, k := range n.auth.Keys {
+		r.refs = append(r.refs, k.Swarm(r.m.Root()))
 	}
 	return r
 }
@@ -305,9 +307,12 @@ func (r *Room) settle() {
 	}
 }
 
-// has reports whether the piece may be served.
-func (r *Room) has(i int) bool {
+// Has implements piece.Source.
+func (r *Room) Has(i int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return !r.closed && r.have.Has(i)
 }
+
+// ReadPiece implements piece.Source.
+func (r *Room) ReadPiece(i int, buf []byte) ([]byte, error) { return r.holding.ReadPiece(i, buf) }

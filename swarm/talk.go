@@ -7,6 +7,7 @@ import (
 
 	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/piecehash"
+	"github.com/dunlin-project/dunlin/swarm/group"
 	"github.com/dunlin-project/dunlin/swarm/wire"
 )
 
@@ -29,7 +30,7 @@ func (l *link) share(r *Room) {
 	l.last++
 	s.room, s.ours, s.told = r, l.last, false
 	l.seats[r] = s
-	l.queue = append(l.queue, &wire.Interest{Room: s.ours, Swarm: s.ref.id, Epoch: s.ref.epoch, Pieces: r.m.Pieces()})
+	l.queue = append(l.queue, &wire.Interest{Room: s.ours, Swarm: s.ref.ID, Epoch: s.ref.Epoch, Pieces: r.m.Pieces()})
 	l.dirty[r] = struct{}{}
 	l.wakeWriter()
 }
@@ -194,7 +195,7 @@ func (l *link) hearInterest(m *wire.Interest) error {
 	case len(l.theirs) >= maxRooms, len(l.queue) >= maxReplies:
 		return fmt.Errorf("%w: more than %d contents", wire.ErrMalformed, maxRooms)
 	}
-	ref := swarmRef{m.Epoch, m.Swarm}
+	ref := group.Ref{Epoch: m.Epoch, ID: m.Swarm}
 	s := l.seatOf(ref, m.Pieces)
 	if s == nil {
 		s = &seat{ref: ref}
@@ -211,7 +212,7 @@ func (l *link) hearInterest(m *wire.Interest) error {
 
 // seatOf returns our seat for the content, which the peer has not taken yet. A content that was just joined and whose
 // share is still to come is found then.
-func (l *link) seatOf(ref swarmRef, pieces int) *seat {
+func (l *link) seatOf(ref group.Ref, pieces int) *seat {
 	for r, s := range l.seats {
 		if !s.wants && r.m.Pieces() == pieces && slices.Contains(r.refs, ref) {
 			return s

@@ -1,4 +1,4 @@
-package swarm
+package table
 
 import (
 	"time"
@@ -6,8 +6,11 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
-// Times of the table of peers.
+// Times and bounds of the table.
 const (
+	// YieldDelay is what the higher peer id leaves to the lower one's dial.
+	YieldDelay = 300 * time.Millisecond
+
 	firstRetry    = 250 * time.Millisecond // after a first failed dial; doubles
 	lastRetry     = 30 * time.Second       // at most between two dials
 	settled       = 5 * time.Second        // a link that lasted so long was no accident of a simultaneous start
@@ -16,16 +19,22 @@ const (
 	maxTargets    = 8                      // addresses of one peer
 )
 
-// table is who there is, and what to do about them. It is owned by Node.loop and does no I/O and asks no clock: events
-// go in with the time, actions come out.
+// Link is an authenticated connection. Links are compared by identity.
+type Link interface {
+	Peer() peer.ID
+	Dialled() bool // by this device
+}
+
+// Table is who there is, and what to do about them: events go in with the time, actions come out (Take). It is not safe
+// for concurrent use.
 //
-// The rule of dialling (docs/protocol.md, "Connections"): the lower peer id dials at once, the higher only when there is
-// no connection yieldDelay later; of two connections the one that the lower id dialled stays.
-type table struct {
+// The rule of dialling: the lower peer id dials at once, the higher only when there is no connection YieldDelay later;
+// of two connections the one that the lower id dialled stays.
+type Table struct {
 	self  peer.ID
 	peers map[peer.ID]*known
-	bans  *bans
-	out   []action
+	bans  *Bans
+	out   []Action
 }
 
 // known is one peer: where it may be, and how things stand with it.
@@ -34,39 +43,44 @@ type known struct {
 	static   bool
 	targets  []string  // host:port, newest last
 	seen     time.Time // when it was last announced or linked
-	link     *link     // the one that stays; nil without
+	link     Link      // the one that stays; nil without
 	linked   time.Time // since when
 	dialing  bool
 	due      time.Time // of the next dial; zero while there is a link or a dial, or nowhere to dial
 	failures int
 }
 
-// action is what the table wants done: a dial, or the end of a link.
-type action struct {
-	dial    *dialOrder
-	closing *link
+// Action is what the table wants done: a Dial or a Close.
+type Action interface{ action() }
+
+// Dial asks for one attempt to reach a peer at any of its targets, host:port each, the newest last. Its end is to be
+// told by Linked or Failed.
+type Dial struct {
+	ID      peer.ID
+	Targets []string
 }
 
-// dialOrder asks for one attempt to reach a peer at any of its targets.
-type dialOrder struct {
-	id      peer.ID
-	targets []string
+// Close asks for the end of a link.
+type Close struct{ Link Link }
+
+func (Dial) action()  {}
+func (Close) action() {}
+
+// New returns the table of the device with the id. Banned peers are neither dialled nor linked.
+func New(self peer.ID, b *Bans) *Table {
+	return &Table{self: self, peers: make(map[peer.ID]*known), bans: b}
 }
 
-func newTable(self peer.ID, b *bans) *table {
-	return &table{self: self, peers: make(map[peer.ID]*known), bans: b}
-}
-
-// take returns the actions since the last call.
-func (t *table) take() []action {
+// Take returns the actions since the last call.
+func (t *Table) Take() []Action {
 	out := t.out
 	t.out = nil
 	return out
 }
 
-// found: the peer may be at the target. It returns whether the peer is new.
-func (t *table) found(now time.Time, id peer.ID, target string, static bool) bool {
-	if id == t.self || t.bans.has(now, id) {
+// Found: the peer may be at the target. It returns whether the peer is new.
+func (t *Table) Found(now time.Time, id peer.ID, target string, static bool) bool {
+	if id == t.self || t.bans.Has(now, id) {
 		return false
 	}
 	k := t.peers[id]
@@ -87,7 +101,7 @@ func (t *table) found(now time.Time, id peer.ID, target string, static bool) boo
 	return fresh
 }
 
-func (t *table) candidates() int {
+func (t *Table) candidates() int {
 	n := 0
 	for _, k := range t.peers {
 		if !k.static && k.link == nil {
@@ -111,15 +125,15 @@ func (k *known) addTarget(target string) {
 }
 
 // patience is how long we leave the first dial to the other side.
-func (t *table) patience(id peer.ID) time.Duration {
+func (t *Table) patience(id peer.ID) time.Duration {
 	if t.self < id {
 		return 0
 	}
-	return yieldDelay
+	return YieldDelay
 }
 
-// dialled: an attempt has ended without a link. (One that made a link is reported by linked.)
-func (t *table) dialled(now time.Time, id peer.ID) {
+// Failed: an attempt has ended without a link. (One that made a link is reported by Linked.)
+func (t *Table) Failed(now time.Time, id peer.ID) {
 	k := t.peers[id]
 	if k == nil {
 		return
@@ -139,10 +153,10 @@ func backoff(failures int) time.Duration {
 	return min(d, lastRetry)
 }
 
-// linked: a connection has authenticated. It returns whether it stays; the link that it replaces is closed.
-func (t *table) linked(now time.Time, l *link) bool {
-	id := l.peer
-	if t.bans.has(now, id) {
+// Linked: a connection has authenticated. It returns whether it stays; the link that it replaces is closed.
+func (t *Table) Linked(now time.Time, l Link) bool {
+	id := l.Peer()
+	if t.bans.Has(now, id) {
 		return false
 	}
 	k := t.peers[id]
@@ -150,14 +164,14 @@ func (t *table) linked(now time.Time, l *link) bool {
 		k = &known{id: id}
 		t.peers[id] = k
 	}
-	if l.dialled {
+	if l.Dialled() {
 		k.dialing = false
 	}
 	if k.link != nil {
 		if !t.replaces(now, k, l) {
 			return false
 		}
-		t.out = append(t.out, action{closing: k.link})
+		t.out = append(t.out, Close{k.link})
 	}
 	k.link, k.linked, k.seen = l, now, now
 	k.due = time.Time{}
@@ -167,7 +181,7 @@ func (t *table) linked(now time.Time, l *link) bool {
 // replaces reports whether a new link should take the place of the one there is. Both ends must come to the same
 // answer: in a simultaneous start the lower id's dial stays; at any other time somebody who dials again has lost the
 // old connection, even if we have not noticed yet.
-func (t *table) replaces(now time.Time, k *known, l *link) bool {
+func (t *Table) replaces(now time.Time, k *known, l Link) bool {
 	oldPreferred, newPreferred := t.preferred(k.link), t.preferred(l)
 	if oldPreferred && !newPreferred {
 		return now.Sub(k.linked) > settled
@@ -176,11 +190,11 @@ func (t *table) replaces(now time.Time, k *known, l *link) bool {
 }
 
 // preferred reports whether the lower id dialled.
-func (t *table) preferred(l *link) bool { return l.dialled == (t.self < l.peer) }
+func (t *Table) preferred(l Link) bool { return l.Dialled() == (t.self < l.Peer()) }
 
-// unlinked: a link has ended.
-func (t *table) unlinked(now time.Time, l *link) {
-	k := t.peers[l.peer]
+// Unlinked: a link has ended.
+func (t *Table) Unlinked(now time.Time, l Link) {
+	k := t.peers[l.Peer()]
 	if k == nil || k.link != l {
 		return
 	}
@@ -190,7 +204,7 @@ func (t *table) unlinked(now time.Time, l *link) {
 	}
 	k.seen = now
 	if len(k.targets) == 0 {
-		delete(t.peers, l.peer) // it came to us; we have nowhere to look for it
+		delete(t.peers, l.Peer()) // it came to us; we have nowhere to look for it
 		return
 	}
 	if !k.dialing {
@@ -203,14 +217,14 @@ func (t *table) unlinked(now time.Time, l *link) {
 	}
 }
 
-// banned: the peer has proved that it lies. Its link ends; a static peer is tried again when the ban is over.
-func (t *table) banned(id peer.ID) {
+// Banned: the peer has proved that it lies. Its link ends; a static peer is tried again when the ban is over.
+func (t *Table) Banned(id peer.ID) {
 	k := t.peers[id]
 	if k == nil {
 		return
 	}
 	if k.link != nil {
-		t.out = append(t.out, action{closing: k.link})
+		t.out = append(t.out, Close{k.link})
 		k.link = nil
 	}
 	k.due, k.failures = time.Time{}, 0
@@ -219,15 +233,15 @@ func (t *table) banned(id peer.ID) {
 	}
 }
 
-// tick orders the dials that are due, forgets who is long gone, and returns when to come again.
-func (t *table) tick(now time.Time) time.Time {
+// Tick orders the dials that are due, forgets who is long gone, and returns when to come again.
+func (t *Table) Tick(now time.Time) time.Time {
 	next := now.Add(time.Minute)
 	for id, k := range t.peers {
 		if !k.static && k.link == nil && !k.dialing && now.Sub(k.seen) > forgetAfter {
 			delete(t.peers, id)
 			continue
 		}
-		if k.link != nil || k.dialing || t.bans.has(now, id) {
+		if k.link != nil || k.dialing || t.bans.Has(now, id) {
 			continue
 		}
 		if k.due.After(now) {
@@ -235,13 +249,13 @@ func (t *table) tick(now time.Time) time.Time {
 			continue
 		}
 		k.due, k.dialing = time.Time{}, true
-		t.out = append(t.out, action{dial: &dialOrder{id, append([]string(nil), k.targets...)}})
+		t.out = append(t.out, Dial{id, append([]string(nil), k.targets...)})
 	}
 	return next
 }
 
-// courting counts the peers that may become members any moment: found and not yet tried in vain.
-func (t *table) courting() int {
+// Courting counts the peers that may become members any moment: found and not yet tried in vain.
+func (t *Table) Courting() int {
 	n := 0
 	for _, k := range t.peers {
 		if k.link == nil && k.failures == 0 && (k.dialing || !k.due.IsZero()) {

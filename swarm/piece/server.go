@@ -1,17 +1,17 @@
-package swarm
+package piece
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/network"
-
+	"github.com/dunlin-project/dunlin/piecehash"
+	"github.com/dunlin-project/dunlin/swarm/conn"
+	"github.com/dunlin-project/dunlin/swarm/upload"
 	"github.com/dunlin-project/dunlin/swarm/wire"
 )
 
@@ -19,58 +19,81 @@ import (
 const (
 	maxPending = 16 // requests that wait; more are answered busy
 	maxRefused = 64 // answers without payload that wait; then we stop reading
-	busyShort  = 50 * time.Millisecond
-	busyLong   = 2 * time.Second // most that we ask a peer to stay away
 	stall      = 250 * time.Millisecond
 )
 
+// Source is where pieces are read from.
+type Source interface {
+	// Has reports whether piece i may be served.
+	Has(i int) bool
+	// ReadPiece returns piece i, in buf if that is large enough. Only checked pieces are returned.
+	ReadPiece(i int, buf []byte) ([]byte, error)
+}
+
+// Content is what Serve needs of one content.
+type Content struct {
+	m       *piecehash.Manifest
+	source  Source
+	squeeze squeeze
+}
+
+// NewContent returns the content with its pieces.
+func NewContent(m *piecehash.Manifest, s Source) *Content { return &Content{m: m, source: s} }
+
+// Service is what Serve needs of the process and of the connection.
+type Service struct {
+	Scheduler *upload.Scheduler
+	Flow      *upload.Flow // of the connection
+	Memory    *Memory
+	Lookup    func(room uint32) *Content // by the peer's number; nil if there is none
+	Sent      func(payload, wire int)    // counts a slice
+	Log       *slog.Logger
+}
+
 // server answers one peer's requests. read takes them, write answers them in order.
 type server struct {
-	link   *link
-	stream network.MuxedStream
+	Service
+	stream conn.Stream
 
 	mu      sync.Mutex // guards the rest
-	pending []pendingRequest
+	pending []pending
 	current *wire.Request // being answered
 	dropped bool          // the peer has cancelled current
 	refused []wire.Answer
-	wake    chan struct{} // cap 1: write has something to do
-	room    chan struct{} // cap 1: refused has been written
+
+	wake chan struct{} // cap 1: write has something to do
+	room chan struct{} // cap 1: refused has been written
 }
 
-// pendingRequest is a request with the room that it was found to mean. Its piece is promised to uploads.
-type pendingRequest struct {
+// pending is a request with the content that it was found to mean. Its piece is promised to the scheduler.
+type pending struct {
 	*wire.Request
-	room *Room
+	content *Content
 }
 
-func (p *pendingRequest) size() int64 { return p.room.m.PieceSize(p.Piece) }
+func (p *pending) size() int64 { return p.content.m.PieceSize(p.Piece) }
 
-// servePieces lives as long as the peer's stream. It returns an error when the peer broke the rules.
-func (l *link) servePieces(ctx context.Context, s network.MuxedStream) error {
+// Serve answers the requests on a stream that the peer has opened, until it ends or ctx does. The error is
+// wire.ErrMalformed when the peer broke the rules; that a stream ends is none.
+func Serve(ctx context.Context, s conn.Stream, service Service) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { s.Reset() })
 	defer stop()
-	v := &server{link: l, stream: s, wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
-	if l.flow.pieces.Swap(true) {
-		return fmt.Errorf("%w: a second stream for pieces", wire.ErrMalformed)
-	}
-	defer l.flow.pieces.Store(false)
-	l.flow.hold()
-	defer l.flow.letGo()
+	service.Flow.Hold()
+	defer service.Flow.LetGo()
+	v := &server{Service: service, stream: s, wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		defer cancel()
 		if err := v.write(ctx); err != nil && ctx.Err() == nil {
-			l.node.log.LogAttrs(ctx, slog.LevelDebug, "upload ended", slog.String("peer", string(l.id)),
-				slog.String("err", quote(err)))
+			v.Log.LogAttrs(ctx, slog.LevelDebug, "upload ended", slog.String("err", err.Error()))
 		}
 	})
 	err := v.read(ctx)
 	cancel()
 	wg.Wait()
-	v.forget(func(pendingRequest) bool { return true })
+	v.forget(func(pending) bool { return true })
 	if errors.Is(err, wire.ErrMalformed) {
 		return err
 	}
@@ -78,7 +101,7 @@ func (l *link) servePieces(ctx context.Context, s network.MuxedStream) error {
 }
 
 func (v *server) read(ctx context.Context) error {
-	r := reader(v.stream)
+	r := conn.Reader(v.stream)
 	for {
 		b, err := r.Next()
 		if err != nil {
@@ -102,17 +125,16 @@ func (v *server) read(ctx context.Context) error {
 
 // request queues a request or refuses it. A peer that keeps asking without reading the refusals is not read any more.
 func (v *server) request(ctx context.Context, m *wire.Request) error {
-	r := v.link.roomOf(m.Room)
+	c := v.Lookup(m.Room)
 	v.mu.Lock()
 	switch {
-	case r == nil || m.Piece >= r.m.Pieces() || !r.has(m.Piece):
+	case c == nil || m.Piece >= c.m.Pieces() || !c.source.Has(m.Piece):
 		v.refused = append(v.refused, &wire.NotHere{ID: m.ID})
-	case len(v.pending) >= maxPending:
-		v.refused = append(v.refused, v.busy(m, r))
-	case !v.link.node.uploads.promise(r.m.PieceSize(m.Piece), len(v.pending) == 0 && v.current == nil):
-		v.refused = append(v.refused, v.busy(m, r))
+	case len(v.pending) >= maxPending, !v.Scheduler.Promise(c.m.PieceSize(m.Piece), len(v.pending) == 0 && v.current == nil):
+		wait := v.Flow.Wait(len(v.pending)+1, c.m.PieceLength())
+		v.refused = append(v.refused, &wire.Busy{ID: m.ID, Retry: wait})
 	default:
-		v.pending = append(v.pending, pendingRequest{m, r})
+		v.pending = append(v.pending, pending{m, c})
 	}
 	crowded := len(v.refused) >= maxRefused
 	v.mu.Unlock()
@@ -136,28 +158,24 @@ func (v *server) cancel(id uint32) {
 	if v.current != nil && v.current.ID == id {
 		v.dropped = true
 	}
-	v.forgetLocked(func(p pendingRequest) bool { return p.ID == id })
+	v.forgetLocked(func(p pending) bool { return p.ID == id })
 }
 
 // forget drops the pending requests that match, with their promises.
-func (v *server) forget(match func(pendingRequest) bool) {
+func (v *server) forget(match func(pending) bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.forgetLocked(match)
 }
 
-func (v *server) forgetLocked(match func(pendingRequest) bool) {
-	v.pending = slices.DeleteFunc(v.pending, func(p pendingRequest) bool {
+func (v *server) forgetLocked(match func(pending) bool) {
+	v.pending = slices.DeleteFunc(v.pending, func(p pending) bool {
 		if match(p) {
-			v.link.node.uploads.kept(p.size())
+			v.Scheduler.Kept(p.size())
 			return true
 		}
 		return false
 	})
-}
-
-func (v *server) busy(m *wire.Request, r *Room) *wire.Busy {
-	return &wire.Busy{ID: m.ID, Retry: v.link.flow.wait(len(v.pending)+1, r.m.PieceLength())}
 }
 
 func (v *server) wakeWriter() {
@@ -174,8 +192,8 @@ func (v *server) write(ctx context.Context) error {
 			return err
 		}
 		if p, ok := v.next(); ok {
-			err := v.answer(ctx, p.Request, p.room)
-			v.link.node.uploads.kept(p.size())
+			err := v.answer(ctx, p.Request, p.content)
+			v.Scheduler.Kept(p.size())
 			if err != nil {
 				return err
 			}
@@ -205,10 +223,10 @@ func (v *server) refuse() error {
 	case v.room <- struct{}{}:
 	default:
 	}
-	return send(v.stream, b)
+	return conn.Send(v.stream, b)
 }
 
-func (v *server) next() (p pendingRequest, ok bool) {
+func (v *server) next() (p pending, ok bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.current, v.dropped = nil, false
@@ -227,33 +245,31 @@ func (v *server) wanted() bool {
 	return !v.dropped
 }
 
-// answer sends one piece, slice by slice, each in the process's turn (uploads). The piece is read from the store when
-// its first slice is due; when others wait for the memory and this peer does not read, it is given up and read again.
-func (v *server) answer(ctx context.Context, m *wire.Request, r *Room) error {
-	if !r.has(m.Piece) { // left since
-		return send(v.stream, wire.EncodeAnswer(&wire.NotHere{ID: m.ID}))
+// answer sends one piece, slice by slice, each in the process's turn. The piece is read when its first slice is due;
+// when others wait for the memory and this peer does not read, it is given up and read again.
+func (v *server) answer(ctx context.Context, m *wire.Request, c *Content) error {
+	if !c.source.Has(m.Piece) { // it was left since
+		return conn.Send(v.stream, wire.EncodeAnswer(&wire.NotHere{ID: m.ID}))
 	}
-	up := v.link.node.uploads
-	p := &loan{up: up, room: r, piece: m.Piece}
+	p := &loan{memory: v.Memory, content: c, piece: m.Piece}
 	defer p.release()
-	frame := up.pool.get(wire.MaxMessage + 3)
-	defer up.pool.put(frame)
-	size := int(r.m.PieceSize(m.Piece))
+	frame := v.Memory.pool.get(wire.MaxMessage + 3)
+	defer v.Memory.pool.put(frame)
+	size := int(c.m.PieceSize(m.Piece))
 	for off := 0; off < size && v.wanted(); {
 		data, err := p.bytes(ctx)
 		if err != nil {
 			return v.missing(ctx, m, off, err)
 		}
 		n := min(wire.MaxSlice, size-off)
-		if err := up.turn(ctx, v.link.flow, n); err != nil {
+		if err := v.Flow.Turn(ctx, n); err != nil {
 			return err
 		}
-		s := r.squeeze.slice(m, off, data[off:off+n])
-		b := wire.AppendSlice(frame[:0], s)
+		b := wire.AppendSlice(frame[:0], c.squeeze.slice(m, off, data[off:off+n]))
 		if err := v.push(b, p); err != nil {
 			return err
 		}
-		v.link.node.metrics.sent(n, len(b))
+		v.Sent(n, len(b))
 		off += n
 		if err := v.refuse(); err != nil {
 			return err
@@ -267,15 +283,14 @@ func (v *server) missing(ctx context.Context, m *wire.Request, off int, err erro
 	if ctx.Err() != nil || off > 0 {
 		return err
 	}
-	v.link.node.log.LogAttrs(ctx, slog.LevelWarn, "piece cannot be served", slog.Int("piece", m.Piece),
-		slog.String("err", quote(err)))
-	return send(v.stream, wire.EncodeAnswer(&wire.NotHere{ID: m.ID}))
+	v.Log.LogAttrs(ctx, slog.LevelWarn, "piece cannot be served", slog.Int("piece", m.Piece), slog.String("err", err.Error()))
+	return conn.Send(v.stream, wire.EncodeAnswer(&wire.NotHere{ID: m.ID}))
 }
 
-// push writes a frame. A peer that takes none of it for writeTimeout is given up; one that merely stalls loses the
+// push writes a frame. A peer that does not take it within conn.WriteTimeout is given up; one that merely stalls loses the
 // piece's memory to others that wait for it.
 func (v *server) push(b []byte, p *loan) error {
-	for deadline := time.Now().Add(writeTimeout); ; {
+	for deadline := time.Now().Add(conn.WriteTimeout); ; {
 		if err := v.stream.SetWriteDeadline(time.Now().Add(stall)); err != nil {
 			return err
 		}

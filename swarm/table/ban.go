@@ -1,4 +1,4 @@
-package swarm
+package table
 
 import (
 	"sync"
@@ -9,29 +9,31 @@ import (
 
 // Bounds of bans.
 const (
-	banTime = 24 * time.Hour
+	BanTime = 24 * time.Hour
 	maxBans = 4096 // the oldest is forgotten for a new one
 )
 
-// bans are the peers that have proved that they lie. They last as long as the process. It guards itself, because it is
+// Bans are the peers that have proved that they lie. They last as long as the process. It guards itself, because it is
 // asked in the middle of handshakes as well as by the table of peers.
-type bans struct {
+type Bans struct {
 	mu    sync.Mutex
 	until map[peer.ID]time.Time
 }
 
-func newBans() *bans { return &bans{until: make(map[peer.ID]time.Time)} }
+// NewBans returns no bans.
+func NewBans() *Bans { return &Bans{until: make(map[peer.ID]time.Time)} }
 
-func (b *bans) add(now time.Time, id peer.ID) {
+// Add bans the peer for BanTime.
+func (b *Bans) Add(now time.Time, id peer.ID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.until) >= maxBans {
 		b.forgetOldest()
 	}
-	b.until[id] = now.Add(banTime)
+	b.until[id] = now.Add(BanTime)
 }
 
-func (b *bans) forgetOldest() {
+func (b *Bans) forgetOldest() {
 	var oldest peer.ID
 	var first time.Time
 	for id, t := range b.until {
@@ -42,8 +44,8 @@ func (b *bans) forgetOldest() {
 	delete(b.until, oldest)
 }
 
-// has reports whether the peer is banned, and forgets a ban that is over.
-func (b *bans) has(now time.Time, id peer.ID) bool {
+// Has reports whether the peer is banned, and forgets a ban that is over.
+func (b *Bans) Has(now time.Time, id peer.ID) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	until, ok := b.until[id]

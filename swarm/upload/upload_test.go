@@ -1,22 +1,13 @@
-package swarm
+package upload
 
 import (
 	"context"
-	"crypto/ed25519"
-	"encoding/binary"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/dunlin-project/dunlin/swarm/wire"
 )
-
-// seededKey is the i-th of many keys.
-func seededKey(i int) ed25519.PrivateKey {
-	var seed [32]byte
-	binary.BigEndian.PutUint64(seed[:], uint64(i))
-	return ed25519.NewKeyFromSeed(seed[:])
-}
 
 // uplink is a line that drains what flows give it, first come first served, at a rate.
 type uplink struct {
@@ -33,7 +24,7 @@ type parcel struct {
 
 // fakeFlow is a flow over the uplink; a stuck one never drains.
 type fakeFlow struct {
-	flow
+	*Flow
 	line  *uplink
 	stuck bool
 	given int64
@@ -41,11 +32,10 @@ type fakeFlow struct {
 	worst time.Duration // longest queue that a slice of it found, in time
 }
 
-func (l *uplink) flow(u *uploads) *fakeFlow {
+func (l *uplink) flow(u *Scheduler) *fakeFlow {
 	f := &fakeFlow{line: l}
-	f.flow = flow{up: u, written: func() int64 { return 0 }, kernel: func() int64 { return 0 }}
-	f.written = func() int64 { l.drain(); return f.gone }
-	f.hold()
+	f.Flow = u.NewFlow(func() int64 { l.drain(); return f.gone }, func() int64 { return 0 })
+	f.Hold()
 	return f
 }
 
@@ -66,7 +56,7 @@ func (l *uplink) drain() {
 
 // send gives n bytes to the line after a turn.
 func (f *fakeFlow) send(ctx context.Context, n int) error {
-	if err := f.up.turn(ctx, &f.flow, n); err != nil {
+	if err := f.Turn(ctx, n); err != nil {
 		return err
 	}
 	f.up.mu.Lock()
@@ -88,11 +78,11 @@ func (f *fakeFlow) send(ctx context.Context, n int) error {
 func uploading(t *testing.T, bytesPerSecond float64, limit int64, d time.Duration, flows int, stuck int) (sent []*fakeFlow) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		u := newUploads(limit, 0)
+		u := New(limit)
 		line := &uplink{rate: bytesPerSecond, start: time.Now()}
 		ctx, cancel := context.WithTimeout(t.Context(), d)
 		defer cancel()
-		go u.run(ctx)
+		go u.Run(ctx)
 		for i := range flows {
 			f := line.flow(u)
 			f.stuck = i < stuck
@@ -174,20 +164,20 @@ func TestBucketHolds(t *testing.T) {
 // TestPromises: everybody gets a place in the queue, more only while the queue is short.
 func TestPromises(t *testing.T) {
 	t.Parallel()
-	u := newUploads(1<<20, 0)
+	u := New(1 << 20)
 	for range 2 {
-		if !u.promise(16<<20, true) {
+		if !u.Promise(16<<20, true) {
 			t.Error("a first request was refused")
 		}
 	}
-	if u.promise(1, false) {
+	if u.Promise(1, false) {
 		t.Error("half a minute of promises and one more")
 	}
-	u.kept(31 << 20)
-	if !u.promise(1<<20, false) {
+	u.Kept(31 << 20)
+	if !u.Promise(1<<20, false) {
 		t.Error("two seconds of promises are too many")
 	}
-	if u.promise(1<<20, false) {
+	if u.Promise(1<<20, false) {
 		t.Error("three seconds of promises are not")
 	}
 }

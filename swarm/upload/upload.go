@@ -1,17 +1,13 @@
-package swarm
+package upload
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 
-	"github.com/dunlin-project/dunlin/piecehash"
 	"github.com/dunlin-project/dunlin/swarm/wire"
 )
 
@@ -25,21 +21,21 @@ const (
 	sampleTime   = 200 * time.Millisecond
 	stalledAfter = 500 * time.Millisecond // a link that got rid of nothing for so long holds up only itself
 	muxHeaders   = 2*12 + 24              // bytes around a slice's payload before encryption
+
+	ShortWait = 50 * time.Millisecond // least that a busy device asks a peer to stay away
+	LongWait  = 2 * time.Second       // most
 )
 
-// uploads is the one scheduler of payload in the process. Each requester asks for a turn for each slice; turns are given
-// in the order they were asked for, so that requesters share by bytes, while too much is not yet sent nobody gets one.
-type uploads struct {
-	bucket  *rate.Limiter       // of payload; nil = no limit
-	memory  *semaphore.Weighted // bytes of pieces read and not yet sent
-	total   int64               // that memory has
-	starved atomic.Int32        // how many wait for memory
-	kick    chan struct{}       // cap 1: somebody waits
-	pool    buffers
+// Scheduler is the one of the process. Each requester asks for a turn for each slice (Flow.Turn); turns are given in the
+// order they were asked for, so that requesters share by bytes, and while too much is not yet sent nobody gets one. It
+// is safe for concurrent use.
+type Scheduler struct {
+	bucket *rate.Limiter // of payload; nil = no limit
+	kick   chan struct{} // cap 1: somebody waits
 
 	mu       sync.Mutex // guards the rest, and the fields of flows that say so
 	waiting  []*turn
-	flows    map[*flow]struct{} // that are being served
+	flows    map[*Flow]struct{} // that are being served
 	promised int64              // bytes of pieces that wait or are being sent
 	granted  int64              // payload bytes for which a turn was given
 	unsent   int64              // at the last look, without stalled flows
@@ -52,31 +48,28 @@ type uploads struct {
 
 // turn is somebody's wait for n bytes.
 type turn struct {
-	flow *flow
+	flow *Flow
 	n    int
 	ok   chan struct{} // closed when granted
 }
 
-// flow is the upload side of a link.
-type flow struct {
-	up      *uploads
-	written func() int64 // by the muxer since the connection began, in bytes
-	kernel  func() int64 // bytes that the kernel still holds
-	pieces  atomic.Bool  // the stream for pieces is there
+// Flow is the upload side of one connection. Turns are asked for between Hold and LetGo.
+type Flow struct {
+	up      *Scheduler
+	written func() int64
+	queued  func() int64
 
-	// Guarded by uploads.mu.
+	// Guarded by the scheduler's mutex.
 	users  int   // streams that are being served
 	handed int64 // bytes given to the muxer, headers included; never behind what it has written
 	unsent int64
 	moved  time.Time // when unsent was last seen to fall, or to be nothing
 }
 
-func newUploads(bytesPerSecond, memory int64) *uploads {
-	memory = max(memory, piecehash.MaxPieceLength)
-	u := &uploads{
-		memory: semaphore.NewWeighted(memory), total: memory, kick: make(chan struct{}, 1),
-		flows: make(map[*flow]struct{}),
-	}
+// New returns a scheduler for an uplink of which at most bytesPerSecond may be used; 0 is all there is. Turns are given
+// only while Run runs.
+func New(bytesPerSecond int64) *Scheduler {
+	u := &Scheduler{kick: make(chan struct{}, 1), flows: make(map[*Flow]struct{})}
 	if bytesPerSecond > 0 {
 		burst := max(2*wire.MaxSlice, int(bytesPerSecond/20)) // a late timer must not cost rate
 		u.bucket = rate.NewLimiter(rate.Limit(bytesPerSecond), burst)
@@ -84,16 +77,14 @@ func newUploads(bytesPerSecond, memory int64) *uploads {
 	return u
 }
 
-func newFlow(l *link) *flow {
-	return &flow{
-		up:      l.node.uploads,
-		written: l.meter.written.Load,
-		kernel:  func() int64 { return kernelQueue(l.tcp) },
-	}
+// NewFlow returns the upload side of a connection. written is how many bytes its muxer has got rid of since it began,
+// queued how many of these the kernel still holds.
+func (u *Scheduler) NewFlow(written, queued func() int64) *Flow {
+	return &Flow{up: u, written: written, queued: queued}
 }
 
-// hold begins the serving of a stream; letGo ends it.
-func (f *flow) hold() {
+// Hold begins the serving of a stream; LetGo ends it.
+func (f *Flow) Hold() {
 	f.up.mu.Lock()
 	defer f.up.mu.Unlock()
 	if f.users++; f.users == 1 {
@@ -102,7 +93,8 @@ func (f *flow) hold() {
 	}
 }
 
-func (f *flow) letGo() {
+// LetGo ends what Hold began.
+func (f *Flow) LetGo() {
 	f.up.mu.Lock()
 	defer f.up.mu.Unlock()
 	if f.users--; f.users == 0 {
@@ -110,19 +102,19 @@ func (f *flow) letGo() {
 	}
 }
 
-// wait says how long a peer should stay away that has so many pieces waiting.
-func (f *flow) wait(pending int, pieceLength int64) time.Duration {
+// Wait says how long a peer should stay away that has so many pieces waiting.
+func (f *Flow) Wait(pending int, pieceLength int64) time.Duration {
 	u := f.up
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	each := u.pace() / float64(max(len(u.flows), 1))
 	d := time.Duration(float64(pending) * float64(pieceLength) / each / 2 * float64(time.Second))
-	return min(max(d, busyShort), busyLong)
+	return min(max(d, ShortWait), LongWait)
 }
 
-// promise reserves a place in the queue for size bytes. A peer that has none is always given one; more only while all
+// Promise reserves a place in the queue for size bytes. A peer that has none is always given one; more only while all
 // that is promised leaves within queueTime.
-func (u *uploads) promise(size int64, first bool) bool {
+func (u *Scheduler) Promise(size int64, first bool) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if !first && float64(u.promised+size) > u.pace()*queueTime.Seconds() {
@@ -132,15 +124,15 @@ func (u *uploads) promise(size int64, first bool) bool {
 	return true
 }
 
-// kept takes size bytes of promises back: they were sent, or are not wanted any more.
-func (u *uploads) kept(size int64) {
+// Kept takes size bytes of promises back: they were sent, or are not wanted any more.
+func (u *Scheduler) Kept(size int64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.promised -= size
 }
 
 // pace is the rate that payload leaves at, as far as we know. The caller holds mu.
-func (u *uploads) pace() float64 {
+func (u *Scheduler) pace() float64 {
 	r := u.rate
 	if r == 0 {
 		r = guessedRate
@@ -151,8 +143,9 @@ func (u *uploads) pace() float64 {
 	return r
 }
 
-// turn waits until n bytes may be given to the flow's connection.
-func (u *uploads) turn(ctx context.Context, f *flow, n int) error {
+// Turn waits until n bytes, at most wire.MaxSlice, may be given to the flow's connection. The error is ctx's.
+func (f *Flow) Turn(ctx context.Context, n int) error {
+	u := f.up
 	t := &turn{flow: f, n: n, ok: make(chan struct{})}
 	u.mu.Lock()
 	u.waiting = append(u.waiting, t)
@@ -178,8 +171,8 @@ func (u *uploads) turn(ctx context.Context, f *flow, n int) error {
 	return ctx.Err()
 }
 
-// run gives turns as the links get rid of what they have, until ctx ends.
-func (u *uploads) run(ctx context.Context) {
+// Run gives turns as the links get rid of what they have, until ctx ends.
+func (u *Scheduler) Run(ctx context.Context) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -197,7 +190,7 @@ func (u *uploads) run(ctx context.Context) {
 }
 
 // give grants what may be granted and returns when to look again. The caller holds mu.
-func (u *uploads) give(now time.Time) time.Duration {
+func (u *Scheduler) give(now time.Time) time.Duration {
 	if now.Sub(u.looked) > time.Millisecond {
 		u.look(now)
 	}
@@ -224,13 +217,13 @@ func (u *uploads) give(now time.Time) time.Duration {
 }
 
 // othersFirst reports whether a turn must wait for its own link: that has its share of what is unsent, or has stalled.
-func (u *uploads) othersFirst(now time.Time, t *turn, share int64) bool {
+func (u *Scheduler) othersFirst(now time.Time, t *turn, share int64) bool {
 	f := t.flow
 	return len(u.flows) > 1 && f.unsent > 0 && f.unsent+int64(t.n) > share || now.Sub(f.moved) > stalledAfter
 }
 
 // again is when the first in the queue may be served.
-func (u *uploads) again(now time.Time, t *turn) time.Duration {
+func (u *Scheduler) again(now time.Time, t *turn) time.Duration {
 	d := time.Duration(float64(u.limit()) / u.pace() / 16 * float64(time.Second))
 	if u.bucket != nil {
 		missing := float64(t.n) - u.bucket.TokensAt(now)
@@ -239,7 +232,7 @@ func (u *uploads) again(now time.Time, t *turn) time.Duration {
 	return min(max(d, time.Millisecond), 10*time.Millisecond)
 }
 
-func (u *uploads) grant(now time.Time, t *turn) {
+func (u *Scheduler) grant(now time.Time, t *turn) {
 	f := t.flow
 	if f.unsent == 0 {
 		f.moved = now // it had nothing to get rid of
@@ -252,12 +245,12 @@ func (u *uploads) grant(now time.Time, t *turn) {
 	close(t.ok)
 }
 
-func (u *uploads) limit() int64 {
+func (u *Scheduler) limit() int64 {
 	return max(minUnsent, int64(u.rate*unsentTime.Seconds()))
 }
 
 // look asks every connection what it has not got rid of, and learns the uplink's rate from how that falls.
-func (u *uploads) look(now time.Time) {
+func (u *Scheduler) look(now time.Time) {
 	u.looked = now
 	var all, counted int64
 	for f := range u.flows {
@@ -271,10 +264,10 @@ func (u *uploads) look(now time.Time) {
 	u.sample(now, all)
 }
 
-func (f *flow) look(now time.Time) {
+func (f *Flow) look(now time.Time) {
 	written := f.written()
 	f.handed = max(f.handed, written)
-	n := f.handed - written + f.kernel()
+	n := f.handed - written + f.queued()
 	if n < f.unsent || n == 0 {
 		f.moved = now
 	}
@@ -284,7 +277,7 @@ func (f *flow) look(now time.Time) {
 // sample learns the rate: what the links got rid of in a window. While there was always something to get rid of, that is
 // the uplink's rate; otherwise it is at least that. Too low an estimate is soon mended, since minUnsent every few
 // milliseconds is more than most links carry; too high a one makes control messages wait.
-func (u *uploads) sample(now time.Time, unsent int64) {
+func (u *Scheduler) sample(now time.Time, unsent int64) {
 	if unsent == 0 {
 		u.idled = true
 	}
@@ -302,54 +295,4 @@ func (u *uploads) sample(now time.Time, unsent int64) {
 		u.rate += (r - u.rate) / 2
 	}
 	u.sampled, u.drained, u.idled = now, drained, unsent == 0
-}
-
-// loan is the memory of one piece that is being sent.
-type loan struct {
-	up    *uploads
-	room  *Room
-	piece int
-	size  int64
-	buf   []byte // nil while there is none
-	data  []byte
-}
-
-// bytes returns the piece, reading it again if its memory was given up.
-func (p *loan) bytes(ctx context.Context) ([]byte, error) {
-	if p.buf != nil {
-		return p.data, nil
-	}
-	p.size = p.room.m.PieceSize(p.piece)
-	p.up.starved.Add(1)
-	err := p.up.memory.Acquire(ctx, p.size)
-	p.up.starved.Add(-1)
-	if err != nil {
-		return nil, err
-	}
-	p.buf = p.up.pool.get(int(p.size))
-	p.data, err = p.room.holding.ReadPiece(p.piece, p.buf)
-	if err == nil && int64(len(p.data)) != p.size {
-		err = fmt.Errorf("piece %d has %d bytes, want %d", p.piece, len(p.data), p.size)
-	}
-	if err != nil {
-		p.release()
-		return nil, err
-	}
-	return p.data, nil
-}
-
-func (p *loan) release() {
-	if p.buf == nil {
-		return
-	}
-	p.up.pool.put(p.buf)
-	p.up.memory.Release(p.size)
-	p.buf, p.data = nil, nil
-}
-
-// yield releases the memory when others wait for it.
-func (p *loan) yield() {
-	if p.up.starved.Load() > 0 {
-		p.release()
-	}
 }

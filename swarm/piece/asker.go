@@ -1,18 +1,16 @@
-package swarm
+package piece
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/network"
-
 	"github.com/dunlin-project/dunlin/fetch"
-	"github.com/dunlin-project/dunlin/piecehash"
+	"github.com/dunlin-project/dunlin/swarm/conn"
+	"github.com/dunlin-project/dunlin/swarm/upload"
 	"github.com/dunlin-project/dunlin/swarm/wire"
 )
 
@@ -22,39 +20,31 @@ const (
 	rateWindow     = 10 * time.Second
 	minRate        = 16 << 10 // bytes per second, over the whole link
 	patience       = 30 * time.Second
-	frameTimeout   = 10 * time.Second // from the first to the last byte of a message
-	zstdBelow      = 12_500_000       // bytes per second (100 Mbit/s): on faster links compression costs more than it saves
-	maxOutstanding = 256              // requests on one link
+	zstdBelow      = 12_500_000 // bytes per second (100 Mbit/s): on faster links compression costs more than it saves
+	maxOutstanding = 256        // requests on one link
 )
+
+// ErrLinkGone is the error of requests over a connection that has ended.
+var ErrLinkGone = errors.New("the link is gone")
 
 var (
-	errSlow     = errors.New("the peer sends too slowly")
-	errSilent   = errors.New("the peer does not answer")
-	errLinkGone = errors.New("the link is gone")
+	errSlow   = errors.New("the peer sends too slowly")
+	errSilent = errors.New("the peer does not answer")
 )
 
-// source is a member of a room as fetch sees it: the room's content over the member's link.
-type source struct {
-	room *Room
-	link *link
+// Line is what an Asker needs of its connection.
+type Line struct {
+	Open   func(ctx context.Context) (conn.Stream, error) // a stream for pieces
+	Begin  func(f func()) bool                            // runs f in a goroutine that the connection waits for; false when it ends
+	Fail   func()                                         // ends the connection
+	Late   func(n int)                                    // counts payload that came after its request was cancelled
+	Memory *Memory
 }
 
-var _ fetch.Peer = (*source)(nil)
-
-// Fetch implements fetch.Peer.
-func (s *source) Fetch(ctx context.Context, i int, sink fetch.Sink) error {
-	err := s.link.asker.fetch(ctx, s.room, i, sink)
-	var bad *piecehash.Mismatch
-	if errors.As(err, &bad) {
-		s.link.node.ban(s.link, bad)
-	}
-	return err
-}
-
-// asker asks the link's peer for pieces, over one stream for all requests.
-type asker struct {
-	link *link
-
+// Asker asks a peer for pieces, over one stream for all requests, which the first one opens. It is safe for concurrent
+// use.
+type Asker struct {
+	line    Line
 	arrived atomic.Int64 // payload bytes
 	pace    pace
 	unpack  expander // the reader's
@@ -62,11 +52,17 @@ type asker struct {
 	writing sync.Mutex // guards writes to the stream; taken before mu
 
 	mu     sync.Mutex // guards the rest
-	stream network.MuxedStream
+	stream conn.Stream
 	gone   error // why there will be no answers any more
 	open   map[uint32]*request
 	last   uint32
 }
+
+// NewAsker returns the asker of a connection. It ends with it.
+func NewAsker(l Line) *Asker { return &Asker{line: l, open: make(map[uint32]*request)} }
+
+// Arrived returns the payload bytes that have come.
+func (a *Asker) Arrived() int64 { return a.arrived.Load() }
 
 // request is one piece that was asked for. buf, filled and the fields of the answer belong to the asker's reader while
 // the request is open, and to Fetch afterwards.
@@ -79,58 +75,40 @@ type request struct {
 	held   bool          // the reader is writing to buf; guarded by asker.mu
 }
 
-func (a *asker) init(l *link) {
-	a.link, a.open = l, make(map[uint32]*request)
-}
-
-func (a *asker) fetch(ctx context.Context, r *Room, i int, sink fetch.Sink) error {
-	if i < 0 || i >= r.m.Pieces() {
-		return fmt.Errorf("fetch piece %d of %d: %w", i, r.m.Pieces(), fetch.ErrAbsent)
-	}
-	q := &request{piece: i, news: make(chan struct{}, 1), end: make(chan error, 1)}
-	q.buf = a.link.node.uploads.pool.get(int(r.m.PieceSize(i)))
-	id, err := a.ask(ctx, r, q)
+// Fetch gets piece i of size bytes of the content that has the number room on the connection. It keeps the contract of
+// fetch.Peer.
+func (a *Asker) Fetch(ctx context.Context, room uint32, i, size int, sink fetch.Sink) error {
+	q := &request{piece: i, news: make(chan struct{}, 1), end: make(chan error, 1), buf: a.line.Memory.pool.get(size)}
+	id, err := a.ask(ctx, room, q)
 	if err != nil {
-		a.link.node.uploads.pool.put(q.buf)
+		a.line.Memory.pool.put(q.buf)
 		return err
 	}
 	err = a.follow(ctx, q, sink)
-	if a.drop(id, q) && err != nil {
+	wanted, held := a.drop(id, q)
+	if wanted && err != nil {
 		a.cancel(id)
 	}
 	if err == nil {
 		err = sink.Piece(i, q.buf)
 	}
-	if !q.held { // else the reader is still in it: leave it to the garbage collector
-		a.link.node.uploads.pool.put(q.buf)
+	if !held { // else the reader is still in it: leave it to the garbage collector
+		a.line.Memory.pool.put(q.buf)
 	}
 	return err
 }
 
 // ask registers the request and sends it.
-func (a *asker) ask(ctx context.Context, r *Room, q *request) (uint32, error) {
-	number := a.link.numberOf(r)
-	if number == 0 {
-		return 0, errLinkGone
-	}
+func (a *Asker) ask(ctx context.Context, room uint32, q *request) (uint32, error) {
 	s, err := a.connect(ctx)
 	if err != nil {
 		return 0, err
 	}
-	a.mu.Lock()
-	if a.gone != nil || len(a.open) >= maxOutstanding {
-		err := a.gone
-		a.mu.Unlock()
-		if err == nil {
-			err = &fetch.BusyError{RetryAfter: busyShort}
-		}
+	id, err := a.register(q)
+	if err != nil {
 		return 0, err
 	}
-	a.last++
-	id := a.last
-	a.open[id] = q
-	a.mu.Unlock()
-	m := wire.Request{ID: id, Room: number, Piece: q.piece, Zstd: a.pace.slow()}
+	m := wire.Request{ID: id, Room: room, Piece: q.piece, Zstd: a.pace.slow()}
 	if err := a.write(s, wire.EncodeAsk(&m)); err != nil {
 		a.drop(id, q)
 		return 0, err
@@ -138,20 +116,34 @@ func (a *asker) ask(ctx context.Context, r *Room, q *request) (uint32, error) {
 	return id, nil
 }
 
+func (a *Asker) register(q *request) (uint32, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.gone != nil {
+		return 0, a.gone
+	}
+	if len(a.open) >= maxOutstanding {
+		return 0, &fetch.BusyError{RetryAfter: upload.ShortWait}
+	}
+	a.last++
+	a.open[a.last] = q
+	return a.last, nil
+}
+
 // write sends one message. A message that cannot be sent whole ends the link.
-func (a *asker) write(s network.MuxedStream, b []byte) error {
+func (a *Asker) write(s conn.Stream, b []byte) error {
 	a.writing.Lock()
 	defer a.writing.Unlock()
-	err := send(s, b)
+	err := conn.Send(s, b)
 	if err != nil {
-		a.link.close()
+		a.line.Fail()
 		return fmt.Errorf("ask for a piece: %w", err)
 	}
 	return nil
 }
 
 // connect returns the stream, which the first request opens.
-func (a *asker) connect(ctx context.Context) (network.MuxedStream, error) {
+func (a *Asker) connect(ctx context.Context) (conn.Stream, error) {
 	a.writing.Lock()
 	defer a.writing.Unlock()
 	a.mu.Lock()
@@ -160,9 +152,7 @@ func (a *asker) connect(ctx context.Context) (network.MuxedStream, error) {
 	if s != nil || gone != nil {
 		return s, gone
 	}
-	octx, cancel := context.WithTimeout(ctx, negotiateTimeout)
-	defer cancel()
-	s, err := openStream(octx, a.link.conn, wire.PieceProtocol)
+	s, err := a.line.Open(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -172,15 +162,15 @@ func (a *asker) connect(ctx context.Context) (network.MuxedStream, error) {
 	a.mu.Lock()
 	a.stream = s
 	a.mu.Unlock()
-	if !a.link.begin(func() { a.read(s) }) {
+	if !a.line.Begin(func() { a.read(s) }) {
 		s.Reset()
-		return nil, net.ErrClosed
+		return nil, ErrLinkGone
 	}
 	return s, nil
 }
 
 // follow reports what arrives to the sink until the request ends.
-func (a *asker) follow(ctx context.Context, q *request, sink fetch.Sink) error {
+func (a *Asker) follow(ctx context.Context, q *request, sink fetch.Sink) error {
 	var told int64
 	tell := func() {
 		if n := q.filled.Load() - told; n > 0 {
@@ -222,17 +212,18 @@ func tooSlow(n, told int64, since time.Duration) error {
 	return nil
 }
 
-// drop ends the request on our side and reports whether the peer may still be answering it.
-func (a *asker) drop(id uint32, q *request) bool {
+// drop ends the request on our side. It reports whether the peer may still be answering it, and whether the reader is
+// writing to its buffer.
+func (a *Asker) drop(id uint32, q *request) (wanted, held bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	_, was := a.open[id]
 	delete(a.open, id)
 	a.pace.idle(len(a.open))
-	return was && a.gone == nil && q.filled.Load() < int64(len(q.buf))
+	return was && a.gone == nil && q.filled.Load() < int64(len(q.buf)), q.held
 }
 
-func (a *asker) cancel(id uint32) {
+func (a *Asker) cancel(id uint32) {
 	a.mu.Lock()
 	s := a.stream
 	a.mu.Unlock()
@@ -243,22 +234,22 @@ func (a *asker) cancel(id uint32) {
 
 // read takes answers until the stream ends, which ends the link: there is no other way to say that one end has lost
 // count.
-func (a *asker) read(s network.MuxedStream) {
+func (a *Asker) read(s conn.Stream) {
 	defer s.Reset()
 	defer a.unpack.close()
 	err := a.readAll(s)
 	a.mu.Lock()
-	a.gone = fmt.Errorf("%w: %w", errLinkGone, err)
+	a.gone = fmt.Errorf("%w: %w", ErrLinkGone, err)
 	for id, q := range a.open {
 		q.end <- a.gone
 		delete(a.open, id)
 	}
 	a.mu.Unlock()
-	a.link.close()
+	a.line.Fail()
 }
 
-func (a *asker) readAll(s network.MuxedStream) error {
-	r := reader(s)
+func (a *Asker) readAll(s conn.Stream) error {
+	r := conn.Reader(s)
 	for {
 		m, size, err := r.NextAnswer()
 		if err != nil {
@@ -273,7 +264,7 @@ func (a *asker) readAll(s network.MuxedStream) error {
 	}
 }
 
-func (a *asker) take(r *wire.Reader, m wire.Answer, size int) error {
+func (a *Asker) take(r *wire.Reader, m wire.Answer, size int) error {
 	switch m := m.(type) {
 	case *wire.Slice:
 		return a.takeSlice(r, m, size)
@@ -286,7 +277,7 @@ func (a *asker) take(r *wire.Reader, m wire.Answer, size int) error {
 }
 
 // takeSlice reads payload straight to its place. Slices of a request that was cancelled are read and forgotten.
-func (a *asker) takeSlice(r *wire.Reader, m *wire.Slice, size int) error {
+func (a *Asker) takeSlice(r *wire.Reader, m *wire.Slice, size int) error {
 	part := size
 	if m.Raw > 0 {
 		part = m.Raw
@@ -299,7 +290,7 @@ func (a *asker) takeSlice(r *wire.Reader, m *wire.Slice, size int) error {
 	}
 	a.mu.Unlock()
 	if q == nil {
-		a.link.node.metrics.late.Add(float64(part))
+		a.line.Late(part)
 		return r.SkipData(size)
 	}
 	if m.Offset != int(q.filled.Load()) || m.Offset+part > len(q.buf) {
@@ -325,7 +316,7 @@ func (a *asker) takeSlice(r *wire.Reader, m *wire.Slice, size int) error {
 	return nil
 }
 
-func (a *asker) readPart(r *wire.Reader, dst []byte, size int, packed bool) error {
+func (a *Asker) readPart(r *wire.Reader, dst []byte, size int, packed bool) error {
 	if packed {
 		return a.unpack.into(r, dst, size)
 	}
@@ -333,7 +324,7 @@ func (a *asker) readPart(r *wire.Reader, dst []byte, size int, packed bool) erro
 }
 
 // finish ends a request with what the peer said.
-func (a *asker) finish(id uint32, err error) {
+func (a *Asker) finish(id uint32, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if q := a.open[id]; q != nil {

@@ -1,4 +1,4 @@
-package swarm
+package discover
 
 import (
 	"context"
@@ -16,6 +16,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/zeroconf/v2"
 	"golang.org/x/time/rate"
+
+	"github.com/dunlin-project/dunlin/swarm/group"
 )
 
 // What is announced: docs/protocol.md, "Discovery".
@@ -39,12 +41,15 @@ const (
 
 // What becomes of an announcement.
 const (
-	announcedMalformed = "malformed"
-	announcedOther     = "other_group"
-	announcedOffLink   = "off_link"
-	announcedOverLimit = "over_limit"
-	announcedOffered   = "offered"
+	malformed  = "malformed"
+	otherGroup = "other_group"
+	offLink    = "off_link"
+	overLimit  = "over_limit"
+	offered    = "offered"
 )
+
+// Outcomes are the words that Config.Count is called with.
+func Outcomes() []string { return []string{malformed, otherGroup, offLink, overLimit, offered} }
 
 // querySchedule is when questions are asked after the start: often at first, since devices that start together must
 // find each other in a moment, then every queryInterval.
@@ -54,9 +59,23 @@ var querySchedule = [...]time.Duration{
 
 const queryInterval = time.Minute
 
-// discovery announces this device and looks for others, by DNS-SD over multicast DNS.
+// Config is what to announce and whom to look for.
+type Config struct {
+	Self peer.ID
+	// Listen are the listeners' addresses; those on loopback are not announced. None announces nothing.
+	Listen []netip.AddrPort
+	// Tag is what members of the group announce on a day (group.Key.DayTag); the first of several is announced.
+	Tags func(day int64) []string
+	// Found takes a peer and where it may be. It may be called from several goroutines.
+	Found func(peer.ID, netip.AddrPort)
+	// Count counts an announcement by what became of it (Outcomes).
+	Count func(outcome string)
+	Log   *slog.Logger
+}
+
+// discovery is one Run.
 type discovery struct {
-	n *Node
+	Config
 
 	budget *rate.Limiter // of candidates that were not known
 	flood  atomic.Int64  // until when nothing is asked, in Unix nanoseconds
@@ -71,18 +90,22 @@ type target struct {
 	addr netip.AddrPort
 }
 
-// discover runs until ctx ends. That it cannot start is a warning: static peers work without it.
-func (n *Node) discover(ctx context.Context) {
-	if len(n.listen) > 0 && n.onLoopback() {
-		n.log.LogAttrs(ctx, slog.LevelInfo, "no discovery: this device listens on loopback addresses only")
-		return
-	}
-	d := &discovery{
-		n: n, budget: rate.NewLimiter(rate.Every(time.Minute/candidatesPerMinute), candidatesPerMinute),
+func newDiscovery(c Config) *discovery {
+	return &discovery{
+		Config: c, budget: rate.NewLimiter(rate.Every(time.Minute/candidatesPerMinute), candidatesPerMinute),
 		seen: make(map[target]time.Time),
 	}
+}
+
+// Run announces and looks until ctx ends. That it cannot start is a warning in the log: static peers work without it.
+func Run(ctx context.Context, c Config) {
+	if c.onLoopback() {
+		c.Log.LogAttrs(ctx, slog.LevelInfo, "no discovery: this device listens on loopback addresses only")
+		return
+	}
+	d := newDiscovery(c)
 	var wg sync.WaitGroup
-	if len(n.listen) > 0 {
+	if len(c.Listen) > 0 {
 		wg.Go(func() { d.announce(ctx) })
 	}
 	wg.Go(func() { d.browse(ctx, zeroconf.IPv4) })
@@ -90,13 +113,14 @@ func (n *Node) discover(ctx context.Context) {
 	wg.Wait()
 }
 
-func (n *Node) onLoopback() bool {
-	for _, l := range n.listen {
-		if !l.Addr().(*net.TCPAddr).IP.IsLoopback() {
+// onLoopback reports whether nobody else could reach the listeners.
+func (c *Config) onLoopback() bool {
+	for _, l := range c.Listen {
+		if !l.Addr().IsLoopback() {
 			return false
 		}
 	}
-	return true
+	return len(c.Listen) > 0
 }
 
 // announce keeps the announcement true: another one each day and whenever the interfaces change.
@@ -109,7 +133,7 @@ func (d *discovery) announce(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		ifaces, on := interfaces()
-		if today := dayOf(time.Now()); today != day || !on.equal(was) {
+		if today := group.Day(time.Now()); today != day || !on.equal(was) {
 			shutdown(servers)
 			servers, day, was = d.register(ctx, ifaces, today), today, on
 		}
@@ -132,18 +156,17 @@ func (d *discovery) register(ctx context.Context, ifaces []net.Interface, day in
 	if len(ifaces) == 0 {
 		return nil
 	}
-	text := []string{"v=1", "g=" + d.n.auth.keys[0].dayTag(day), "p=" + d.n.self.String()}
+	text := []string{"v=1", "g=" + d.Tags(day)[0], "p=" + d.Self.String()}
 	var out []*zeroconf.Server
-	for _, l := range d.n.listen {
-		a := l.Addr().(*net.TCPAddr)
-		if a.IP.IsLoopback() {
+	for _, l := range d.Listen {
+		if l.Addr().IsLoopback() {
 			continue
 		}
 		var ips []string // none: those of the interface that a question came from
-		if !a.IP.IsUnspecified() {
-			ips = []string{a.IP.String()}
+		if !l.Addr().IsUnspecified() {
+			ips = []string{l.Addr().String()}
 		}
-		s, err := zeroconf.RegisterProxy(opaque(), serviceType, serviceDomain, a.Port, opaque(), ips, text, ifaces,
+		s, err := zeroconf.RegisterProxy(opaque(), serviceType, serviceDomain, int(l.Port()), opaque(), ips, text, ifaces,
 			zeroconf.TTL(announceTTL))
 		if err != nil {
 			d.warn(ctx, "announce", err)
@@ -156,8 +179,8 @@ func (d *discovery) register(ctx context.Context, ifaces []net.Interface, day in
 
 func (d *discovery) warn(ctx context.Context, what string, err error) {
 	if !d.warned.Swap(true) {
-		d.n.log.LogAttrs(ctx, slog.LevelWarn, "discovery does not work; static peers do", slog.String("step", what),
-			slog.String("err", quote(err)))
+		d.Log.LogAttrs(ctx, slog.LevelWarn, "discovery does not work; static peers do", slog.String("step", what),
+			slog.String("err", err.Error()))
 	}
 }
 
@@ -181,6 +204,15 @@ func (d *discovery) browse(ctx context.Context, family zeroconf.IPType) {
 		if ctx.Err() != nil {
 			return
 		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
 	}
 }
 
@@ -227,7 +259,7 @@ func (d *discovery) hear(ctx context.Context, cancel context.CancelFunc, entries
 			}
 			if n == maxWindowEntries {
 				d.flood.Store(time.Now().Add(floodPause).UnixNano())
-				d.n.log.LogAttrs(ctx, slog.LevelWarn, "discovery pauses: too many announcements")
+				d.Log.LogAttrs(ctx, slog.LevelWarn, "discovery pauses: too many announcements")
 				cancel()
 			}
 			if n < maxWindowEntries {
@@ -242,9 +274,9 @@ func (d *discovery) hear(ctx context.Context, cancel context.CancelFunc, entries
 // tags are the group's of yesterday, today and tomorrow: clocks differ.
 func (d *discovery) tags(now time.Time) map[string]bool {
 	out := make(map[string]bool)
-	for i := range d.n.auth.keys {
-		for day := dayOf(now) - 1; day <= dayOf(now)+1; day++ {
-			out[d.n.auth.keys[i].dayTag(day)] = true
+	for day := group.Day(now) - 1; day <= group.Day(now)+1; day++ {
+		for _, tag := range d.Tags(day) {
+			out[tag] = true
 		}
 	}
 	return out
@@ -252,33 +284,33 @@ func (d *discovery) tags(now time.Time) map[string]bool {
 
 // entry judges one announcement.
 func (d *discovery) entry(e *zeroconf.ServiceEntry, tags map[string]bool, on onLink) {
-	outcome := announcedMalformed
+	outcome := malformed
 	id, tag, ok := parseTexts(e.Text)
 	switch {
 	case !ok || e.Port < 1 || e.Port > 65535:
-	case id == d.n.self:
+	case id == d.Self:
 		return
 	case !tags[tag]:
-		outcome = announcedOther
+		outcome = otherGroup
 	default:
 		outcome = d.offer(id, e, on)
 	}
-	d.n.metrics.found.WithLabelValues(outcome).Inc()
+	d.Count(outcome)
 }
 
 // offer gives the table the addresses that are on-link.
 func (d *discovery) offer(id peer.ID, e *zeroconf.ServiceEntry, on onLink) string {
-	outcome := announcedOffLink
+	outcome := offLink
 	for _, ip := range entryAddrs(e) {
 		if !on.has(ip) {
 			continue
 		}
 		t := target{id, netip.AddrPortFrom(ip, uint16(e.Port))}
 		if !d.admit(t, time.Now()) {
-			return announcedOverLimit
+			return overLimit
 		}
-		d.n.post(evFound{id, t.addr.String(), false})
-		outcome = announcedOffered
+		d.Found(id, t.addr)
+		outcome = offered
 	}
 	return outcome
 }

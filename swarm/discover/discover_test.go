@@ -1,7 +1,10 @@
-package swarm
+package discover
 
 import (
+	"crypto/ed25519"
+	"encoding/binary"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
@@ -10,7 +13,9 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/zeroconf/v2"
-	"golang.org/x/time/rate"
+
+	"github.com/dunlin-project/dunlin/swarm/conn"
+	"github.com/dunlin-project/dunlin/swarm/group"
 )
 
 const testID = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"
@@ -79,38 +84,50 @@ func TestOnLink(t *testing.T) {
 	}
 }
 
-func testDiscovery(t *testing.T) (*discovery, *table) {
+func testDiscovery(t *testing.T) (d *discovery, found *[]target) {
 	t.Helper()
-	n, err := New(Config{})
+	found = new([]target)
+	key := group.Open("lan")
+	_, self, err := conn.Identity(seededKey(-1))
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.events = make(chan event, 100_000) // read by the test
-	return &discovery{n: n, budget: rate.NewLimiter(rate.Every(time.Minute/candidatesPerMinute), candidatesPerMinute), seen: make(map[target]time.Time)},
-		newTable(n.self, n.bans)
+	return newDiscovery(Config{
+		Self:  self,
+		Tags:  func(day int64) []string { return []string{key.DayTag(day)} },
+		Found: func(id peer.ID, a netip.AddrPort) { *found = append(*found, target{id, a}) },
+		Count: func(string) {},
+		Log:   slog.New(slog.DiscardHandler),
+	}), found
+}
+
+// seededKey is the i-th of many keys.
+func seededKey(i int) ed25519.PrivateKey {
+	var seed [32]byte
+	binary.BigEndian.PutUint64(seed[:], uint64(i))
+	return ed25519.NewKeyFromSeed(seed[:])
 }
 
 func (d *discovery) announced(id, ip string) *zeroconf.ServiceEntry {
-	tag := d.n.auth.keys[0].dayTag(dayOf(time.Now()))
+	tag := d.Tags(group.Day(time.Now()))[0]
 	return &zeroconf.ServiceEntry{Port: 7680, Text: []string{"v=1", "g=" + tag, "p=" + id}, AddrIPv4: []net.IP{net.ParseIP(ip)}}
 }
 
 func TestAnnouncements(t *testing.T) {
 	t.Parallel()
-	d, _ := testDiscovery(t)
+	d, found := testDiscovery(t)
 	on := testLinks(t)
 	for name, c := range map[string]struct {
 		change func(e *zeroconf.ServiceEntry)
 		want   int
 	}{
 		"good":            {func(*zeroconf.ServiceEntry) {}, 1},
-		"yesterday's tag": {func(e *zeroconf.ServiceEntry) { e.Text[1] = "g=" + d.n.auth.keys[0].dayTag(dayOf(time.Now())-1) }, 1},
-		"an old tag":      {func(e *zeroconf.ServiceEntry) { e.Text[1] = "g=" + d.n.auth.keys[0].dayTag(dayOf(time.Now())-2) }, 0},
+		"yesterday's tag": {func(e *zeroconf.ServiceEntry) { e.Text[1] = "g=" + d.Tags(group.Day(time.Now()) - 1)[0] }, 1},
+		"an old tag":      {func(e *zeroconf.ServiceEntry) { e.Text[1] = "g=" + d.Tags(group.Day(time.Now()) - 2)[0] }, 0},
 		"another group": {func(e *zeroconf.ServiceEntry) {
-			k := openKey("other")
-			e.Text[1] = "g=" + k.dayTag(dayOf(time.Now()))
+			e.Text[1] = "g=" + group.Open("other").DayTag(group.Day(time.Now()))
 		}, 0},
-		"ourselves":            {func(e *zeroconf.ServiceEntry) { e.Text[2] = "p=" + d.n.self.String() }, 0},
+		"ourselves":            {func(e *zeroconf.ServiceEntry) { e.Text[2] = "p=" + d.Self.String() }, 0},
 		"port 0":               {func(e *zeroconf.ServiceEntry) { e.Port = 0 }, 0},
 		"port 70000":           {func(e *zeroconf.ServiceEntry) { e.Port = 70000 }, 0},
 		"a loopback":           {func(e *zeroconf.ServiceEntry) { e.AddrIPv4 = []net.IP{net.IPv4(127, 0, 0, 1)} }, 0},
@@ -127,14 +144,13 @@ func TestAnnouncements(t *testing.T) {
 		e := d.announced(testID, "192.0.2.3")
 		c.change(e)
 		d.entry(e, d.tags(time.Now()), on)
-		got := 0
-		for len(d.n.events) > 0 {
-			x := (<-d.n.events).(evFound)
-			if x.static || !strings.HasPrefix(x.target, "192.0.2.") {
+		got := len(*found)
+		for _, x := range *found {
+			if !strings.HasPrefix(x.addr.String(), "192.0.2.") {
 				t.Errorf("%s: %+v", name, x)
 			}
-			got++
 		}
+		*found = nil
 		if got != c.want && !(name == "a thousand addresses" && got < c.want && got > 0) {
 			t.Errorf("%s: %d offered, want %d", name, got, c.want)
 		}
@@ -144,25 +160,24 @@ func TestAnnouncements(t *testing.T) {
 // TestAnnouncementFlood: ten thousand peers announced at once are a few dials.
 func TestAnnouncementFlood(t *testing.T) {
 	t.Parallel()
-	d, tab := testDiscovery(t)
+	d, found := testDiscovery(t)
 	on := testLinks(t)
 	tags := d.tags(time.Now())
 	for i := range 10_000 {
-		_, id, err := identity(seededKey(i))
+		_, id, err := conn.Identity(seededKey(i))
 		if err != nil {
 			t.Fatal(err)
 		}
 		d.entry(d.announced(id.String(), fmt.Sprintf("192.0.2.%d", 10+i%200)), tags, on)
 	}
-	if n := len(d.n.events); n > candidatesPerMinute+20 { // the budget fills up while we count
-		t.Errorf("%d peers offered", n)
+	offers := len(*found)
+	if offers > candidatesPerMinute+20 { // the budget fills up while we count
+		t.Errorf("%d peers offered", offers)
 	}
-	first := (<-d.n.events).(evFound)
-	first.apply(tab, at(0))
 	// What is known is not held back by the flood.
-	before := len(d.n.events)
-	d.entry(d.announced(first.id.String(), strings.TrimSuffix(first.target, ":7680")), tags, on)
-	if len(d.n.events) != before+1 {
+	first := (*found)[0]
+	d.entry(d.announced(first.id.String(), first.addr.Addr().String()), tags, on)
+	if len(*found) != offers+1 {
 		t.Error("a known peer is lost in the flood")
 	}
 	for i := range 5 * maxKnownTargets {
@@ -195,8 +210,13 @@ func TestQueries(t *testing.T) {
 
 func TestNoDiscoveryOnLoopback(t *testing.T) {
 	t.Parallel()
-	n := startNode(t, func(c *Config) { c.Discover = true })
-	if !n.onLoopback() {
-		t.Error("a loopback listener would be announced")
+	for listen, want := range map[string]bool{"127.0.0.1:7680": true, "[::1]:7680": true, "0.0.0.0:7680": false, "192.0.2.1:7680": false} {
+		c := Config{Listen: []netip.AddrPort{netip.MustParseAddrPort(listen)}}
+		if c.onLoopback() != want {
+			t.Errorf("%s: %v", listen, !want)
+		}
+	}
+	if (&Config{}).onLoopback() {
+		t.Error("who does not listen may not look for others")
 	}
 }

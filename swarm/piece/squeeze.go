@@ -1,4 +1,4 @@
-package swarm
+package piece
 
 import (
 	"errors"
@@ -13,8 +13,8 @@ import (
 // worthwhile is the share of a piece that must be left at most, in percent, for compression to be used at all.
 const worthwhile = 90
 
-// squeeze compresses what a room serves to slow links, if its first piece shows that it shrinks. Most updates are
-// compressed already; then it costs one piece.
+// squeeze compresses what of one content is served to slow links, if its first MiB shows that it shrinks. Most updates are
+// compressed already; then that is all it costs.
 type squeeze struct {
 	mu      sync.Mutex // guards the rest
 	zip     *zstd.Encoder

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package swarm
+package conn
 
 import "net"
 

@@ -1,4 +1,4 @@
-package swarm
+package table
 
 import (
 	"fmt"
@@ -9,37 +9,46 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
+// fakeLink is a link that does nothing.
+type fakeLink struct {
+	peer    peer.ID
+	dialled bool
+}
+
+func (l *fakeLink) Peer() peer.ID { return l.peer }
+func (l *fakeLink) Dialled() bool { return l.dialled }
+
 // at is a moment of a table test, in milliseconds after its beginning.
 func at(ms int) time.Time {
 	return time.Unix(1_000_000_000, 0).Add(time.Duration(ms) * time.Millisecond)
 }
 
 // The table's own id is "m": "a" is lower, "z" higher.
-func testTable() *table { return newTable("m", newBans()) }
+func testTable() *Table { return New("m", NewBans()) }
 
 // dials ticks the table and returns who it dials.
-func dials(t *table, ms int) (out []peer.ID) {
-	t.tick(at(ms))
-	for _, a := range t.take() {
-		if a.dial != nil {
-			out = append(out, a.dial.id)
+func dials(t *Table, ms int) (out []peer.ID) {
+	t.Tick(at(ms))
+	for _, a := range t.Take() {
+		if d, ok := a.(Dial); ok {
+			out = append(out, d.ID)
 		}
 	}
 	slices.Sort(out)
 	return out
 }
 
-func wantDials(t *testing.T, tab *table, ms int, want ...peer.ID) {
+func wantDials(t *testing.T, tab *Table, ms int, want ...peer.ID) {
 	t.Helper()
 	if got := dials(tab, ms); !slices.Equal(got, want) {
 		t.Errorf("after %d ms: dials %v, want %v", ms, got, want)
 	}
 }
 
-func closed(t *table) (out []*link) {
-	for _, a := range t.take() {
-		if a.closing != nil {
-			out = append(out, a.closing)
+func closed(t *Table) (out []Link) {
+	for _, a := range t.Take() {
+		if c, ok := a.(Close); ok {
+			out = append(out, c.Link)
 		}
 	}
 	return out
@@ -48,9 +57,9 @@ func closed(t *table) (out []*link) {
 func TestLowerIDDialsFirst(t *testing.T) {
 	t.Parallel()
 	tab := testTable()
-	tab.found(at(0), "a", "a:1", false)
-	tab.found(at(0), "z", "z:1", false)
-	tab.found(at(0), "m", "m:1", false) // ourselves
+	tab.Found(at(0), "a", "a:1", false)
+	tab.Found(at(0), "z", "z:1", false)
+	tab.Found(at(0), "m", "m:1", false) // ourselves
 	wantDials(t, tab, 0, "z")
 	wantDials(t, tab, 299)
 	wantDials(t, tab, 300, "a")
@@ -60,18 +69,18 @@ func TestLowerIDDialsFirst(t *testing.T) {
 func TestHigherIDDoesNotDialWhatIsLinked(t *testing.T) {
 	t.Parallel()
 	tab := testTable()
-	tab.found(at(0), "a", "a:1", false)
-	if !tab.linked(at(100), &link{peer: "a"}) {
+	tab.Found(at(0), "a", "a:1", false)
+	if !tab.Linked(at(100), &fakeLink{peer: "a"}) {
 		t.Fatal("the only link does not stay")
 	}
-	tab.found(at(200), "a", "a:2", false)
+	tab.Found(at(200), "a", "a:2", false)
 	wantDials(t, tab, 5000)
 }
 
 func TestRetriesBackOffForEver(t *testing.T) {
 	t.Parallel()
 	tab := testTable()
-	tab.found(at(0), "z", "z:1", true)
+	tab.Found(at(0), "z", "z:1", true)
 	now := 0
 	for i, wait := range []int{0, 250, 500, 1000, 2000, 4000, 8000, 16000, 30000, 30000} {
 		if wait > 0 {
@@ -81,7 +90,7 @@ func TestRetriesBackOffForEver(t *testing.T) {
 		if got := dials(tab, now); len(got) != 1 {
 			t.Fatalf("attempt %d at %d ms: %v", i, now, got)
 		}
-		tab.dialled(at(now), "z")
+		tab.Failed(at(now), "z")
 	}
 	wantDials(t, tab, now+24*3600*1000, "z")
 }
@@ -106,12 +115,12 @@ func TestTwoConnections(t *testing.T) {
 		{"z", true, false, 4000, false}, // still the simultaneous start
 	} {
 		tab := testTable()
-		first, second := &link{peer: c.peer, dialled: c.first}, &link{peer: c.peer, dialled: c.second}
-		tab.linked(at(0), first)
-		if got := tab.linked(at(c.after), second); got != c.stays {
+		first, second := &fakeLink{peer: c.peer, dialled: c.first}, &fakeLink{peer: c.peer, dialled: c.second}
+		tab.Linked(at(0), first)
+		if got := tab.Linked(at(c.after), second); got != c.stays {
 			t.Errorf("%+v: the second stays: %v", c, got)
 		}
-		if got := closed(tab); c.stays != slices.Contains(got, first) {
+		if got := closed(tab); c.stays != slices.Contains(got, Link(first)) {
 			t.Errorf("%+v: closed %v", c, got)
 		}
 	}
@@ -122,16 +131,16 @@ func TestTwoConnections(t *testing.T) {
 func TestBothEndsAgree(t *testing.T) {
 	t.Parallel()
 	for order := range 4 {
-		low, high := newTable("a", newBans()), newTable("b", newBans())
+		low, high := New("a", NewBans()), New("b", NewBans())
 		// Connection 0 was dialled by a, connection 1 by b.
-		ends := func(tab *table, other peer.ID, dialled [2]bool, swap bool) int {
+		ends := func(tab *Table, other peer.ID, dialled [2]bool, swap bool) int {
 			seq := []int{0, 1}
 			if swap {
 				seq = []int{1, 0}
 			}
 			var stays int
 			for i, k := range seq {
-				if tab.linked(at(10*i), &link{peer: other, dialled: dialled[k]}) {
+				if tab.Linked(at(10*i), &fakeLink{peer: other, dialled: dialled[k]}) {
 					stays = k
 				}
 			}
@@ -148,17 +157,17 @@ func TestBothEndsAgree(t *testing.T) {
 func TestReconnects(t *testing.T) {
 	t.Parallel()
 	tab := testTable()
-	tab.found(at(0), "z", "z:1", false)
+	tab.Found(at(0), "z", "z:1", false)
 	wantDials(t, tab, 0, "z")
-	l := &link{peer: "z", dialled: true}
-	tab.linked(at(10), l)
-	tab.unlinked(at(60_000), l) // it had held: at once
+	l := &fakeLink{peer: "z", dialled: true}
+	tab.Linked(at(10), l)
+	tab.Unlinked(at(60_000), l) // it had held: at once
 	wantDials(t, tab, 60_000, "z")
 	for i := range 3 { // links that do not hold: ever later
-		l = &link{peer: "z", dialled: true}
+		l = &fakeLink{peer: "z", dialled: true}
 		now := 61_000 + 10_000*i
-		tab.linked(at(now), l)
-		tab.unlinked(at(now+10), l)
+		tab.Linked(at(now), l)
+		tab.Unlinked(at(now+10), l)
 		wantDials(t, tab, now+10)
 		wantDials(t, tab, now+10+250<<i, "z")
 	}
@@ -167,9 +176,9 @@ func TestReconnects(t *testing.T) {
 func TestGuestIsForgotten(t *testing.T) {
 	t.Parallel()
 	tab := testTable()
-	l := &link{peer: "z"}
-	tab.linked(at(0), l)
-	tab.unlinked(at(100), l)
+	l := &fakeLink{peer: "z"}
+	tab.Linked(at(0), l)
+	tab.Unlinked(at(100), l)
 	if len(tab.peers) != 0 {
 		t.Error("a peer that came to us, and whose address we do not know, is remembered")
 	}
@@ -178,11 +187,11 @@ func TestGuestIsForgotten(t *testing.T) {
 func TestDiscoveredPeerIsForgottenWhenNobodyAnnouncesIt(t *testing.T) {
 	t.Parallel()
 	tab := testTable()
-	tab.found(at(0), "z", "z:1", false)
-	tab.found(at(0), "y", "y:1", true)
+	tab.Found(at(0), "z", "z:1", false)
+	tab.Found(at(0), "y", "y:1", true)
 	for ms := 0; ms < int(forgetAfter.Milliseconds())+60_000; ms += 10_000 {
 		for _, id := range dials(tab, ms) {
-			tab.dialled(at(ms), id)
+			tab.Failed(at(ms), id)
 		}
 	}
 	if tab.peers["z"] != nil || tab.peers["y"] == nil {
@@ -193,34 +202,34 @@ func TestDiscoveredPeerIsForgottenWhenNobodyAnnouncesIt(t *testing.T) {
 func TestBan(t *testing.T) {
 	t.Parallel()
 	tab := testTable()
-	tab.found(at(0), "z", "z:1", true)
+	tab.Found(at(0), "z", "z:1", true)
 	wantDials(t, tab, 0, "z")
-	l := &link{peer: "z", dialled: true}
-	tab.linked(at(1), l)
-	tab.bans.add(at(2), "z")
-	tab.banned("z")
-	if got := closed(tab); !slices.Contains(got, l) {
+	l := &fakeLink{peer: "z", dialled: true}
+	tab.Linked(at(1), l)
+	tab.bans.Add(at(2), "z")
+	tab.Banned("z")
+	if got := closed(tab); !slices.Contains(got, Link(l)) {
 		t.Error("the link of a banned peer stays")
 	}
-	tab.unlinked(at(3), l)
-	day := int(banTime.Milliseconds())
+	tab.Unlinked(at(3), l)
+	day := int(BanTime.Milliseconds())
 	wantDials(t, tab, day)
-	if tab.linked(at(day), &link{peer: "z"}) || tab.found(at(day), "z", "z:2", false) {
+	if tab.Linked(at(day), &fakeLink{peer: "z"}) || tab.Found(at(day), "z", "z:2", false) {
 		t.Error("a banned peer comes in")
 	}
 	wantDials(t, tab, day+3, "z")
-	if !tab.linked(at(day+4), &link{peer: "z", dialled: true}) {
+	if !tab.Linked(at(day+4), &fakeLink{peer: "z", dialled: true}) {
 		t.Error("the ban does not end")
 	}
 }
 
 func TestBansAreBounded(t *testing.T) {
 	t.Parallel()
-	b := newBans()
+	b := NewBans()
 	for i := range maxBans + 10 {
-		b.add(at(i), peer.ID(fmt.Sprint(i)))
+		b.Add(at(i), peer.ID(fmt.Sprint(i)))
 	}
-	if len(b.until) != maxBans || b.has(at(0), "3") || !b.has(at(0), peer.ID(fmt.Sprint(maxBans+9))) {
+	if len(b.until) != maxBans || b.Has(at(0), "3") || !b.Has(at(0), peer.ID(fmt.Sprint(maxBans+9))) {
 		t.Errorf("%d bans", len(b.until))
 	}
 }
@@ -229,10 +238,10 @@ func TestTableIsBounded(t *testing.T) {
 	t.Parallel()
 	tab := testTable()
 	for i := range maxCandidates + 100 {
-		tab.found(at(0), peer.ID(fmt.Sprintf("p%d", i)), "x:1", false)
+		tab.Found(at(0), peer.ID(fmt.Sprintf("p%d", i)), "x:1", false)
 	}
 	for i := range maxTargets + 3 {
-		tab.found(at(0), "p0", fmt.Sprintf("y:%d", i), false)
+		tab.Found(at(0), "p0", fmt.Sprintf("y:%d", i), false)
 	}
 	if n := len(tab.peers); n != maxCandidates {
 		t.Errorf("%d candidates, at most %d", n, maxCandidates)
@@ -248,18 +257,18 @@ func TestCourting(t *testing.T) {
 	tab := testTable()
 	count := func(want int) {
 		t.Helper()
-		if got := tab.courting(); got != want {
+		if got := tab.Courting(); got != want {
 			t.Errorf("%d, want %d", got, want)
 		}
 	}
 	count(0)
-	tab.found(at(0), "a", "a:1", false)
-	tab.found(at(0), "z", "z:1", false)
+	tab.Found(at(0), "a", "a:1", false)
+	tab.Found(at(0), "z", "z:1", false)
 	count(2)
 	dials(tab, 0)
 	count(2)
-	tab.dialled(at(1), "z")
+	tab.Failed(at(1), "z")
 	count(1)
-	tab.linked(at(2), &link{peer: "a"})
+	tab.Linked(at(2), &fakeLink{peer: "a"})
 	count(0)
 }
