@@ -5,7 +5,7 @@ GO      ?= go
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 SOURCES := $(shell find . -name '*.go' -not -path './bin/*') go.mod go.sum
 
-.PHONY: help build test check bench demo e2e fuzz clean
+.PHONY: help build test check bench bench-site demo e2e fuzz clean
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -13,7 +13,7 @@ build: bin/dunlin  ## the static binary, bin/dunlin
 bin/dunlin: $(SOURCES)
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/dunlin
 
-test:  ## all tests with the race detector
+test:  ## all tests with the race detector, but those that need root and programs of others (make e2e)
 	$(GO) test -race ./...
 
 check:  ## format, vet, staticcheck
@@ -23,6 +23,9 @@ check:  ## format, vet, staticcheck
 
 bench:  ## hashing, and a pair of processes on loopback; prints figures, judges nothing
 	$(GO) test -run '^$$' -bench . -benchtime 2s ./piecehash ./store ./swarm/...
+
+bench-site:  ## devices in namespaces behind a thin line, against curl, libtorrent, aria2 (root); prints figures
+	DUNLIN_E2E=1 $(GO) test -count=1 -v -timeout 60m ./bench/site -args $(BENCH_SITE)
 
 demo: build  ## one update from its publisher to three devices, as real processes
 	bin/dunlin demo

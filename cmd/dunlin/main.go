@@ -63,5 +63,6 @@ func commands() []*cli.Command {
 		joinCommand(),
 		publishCommand(),
 		statusCommand(),
+		versionCommand(),
 	}
 }
