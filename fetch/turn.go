@@ -1,0 +1,197 @@
+package fetch
+
+import "time"
+
+// What this device takes from the origin next, and whether it is its turn (rules 3 and 4).
+
+// wanted reports whether a piece should come from the origin: it is missing and nobody in reach has it, or the LAN is
+// the slower of the two.
+func (d *Core) wanted(i int) bool {
+	return d.missing(i) && (d.piece[i].avail == 0 || d.lanSlow > 0)
+}
+
+// claimRun picks the run of pieces that this device takes next and says so to the site.
+func (d *Core) claimRun(now time.Duration, st *stream) bool {
+	first, end, why := d.pickRun(now, st.size)
+	if first == end {
+		return false
+	}
+	st.why, st.next, st.end = why, first, end
+	st.claim = &ownClaim{first: first, end: end, saidAt: now}
+	d.say(SayClaim{First: first, Count: end - first, Rate: int64(d.originRate.rate(now))})
+	return true
+}
+
+// loner reports whether this device has been without a member for long enough to believe it. Before that it must act as if
+// others were starting beside it, unseen: in its own order, and in small ranges.
+func (d *Core) loner(now time.Duration) bool { return len(d.members) == 0 && now >= lonerAfter }
+
+// pickRun finds the best span that nobody has, fetches or claims (rule 3). Rank only orders: a device that ranks low in
+// every span still finds one. Alone, the order of the file is best, for whoever reads it while it grows.
+func (d *Core) pickRun(now time.Duration, size int64) (first, end int, why Reason) {
+	best := -1
+	var bestRank uint16
+	var bestHash uint64
+	for s := range d.grid.spans {
+		if d.firstFree(s) < 0 {
+			continue
+		}
+		if d.loner(now) {
+			best = s
+			break
+		}
+		r, h := d.ranks[s], spanRank(d.key, s)
+		if best < 0 || r < bestRank || r == bestRank && h < bestHash {
+			best, bestRank, bestHash = s, r, h
+		}
+	}
+	if best < 0 {
+		return d.pickSteal(now)
+	}
+	first = d.firstFree(best)
+	end = d.extend(first, size)
+	return first, end, d.reason(first, end)
+}
+
+// firstFree returns the first piece of span s that should come from the origin and that nobody claims, or -1.
+func (d *Core) firstFree(s int) int {
+	first, end := d.grid.span(s, d.c.Pieces())
+	for i := first; i < end; i++ {
+		if d.free(i) {
+			return i
+		}
+	}
+	return -1
+}
+
+func (d *Core) free(i int) bool { return d.wanted(i) && d.piece[i].claimed == 0 && !d.claimedByMe(i) }
+
+func (d *Core) claimedByMe(i int) bool {
+	for _, st := range d.streams {
+		if i >= st.next && i < st.end {
+			return true
+		}
+	}
+	return false
+}
+
+// extend grows a run from its first piece: to the end of the span, and on over free spans while it is below size.
+func (d *Core) extend(first int, size int64) int {
+	_, spanEnd := d.grid.span(d.grid.of(first), d.c.Pieces())
+	end, bytes := first, int64(0)
+	for end < d.c.Pieces() && d.free(end) {
+		bytes += d.c.PieceSize(end)
+		if end >= spanEnd && bytes > size {
+			break
+		}
+		end++
+	}
+	return end
+}
+
+func (d *Core) reason(first, end int) Reason {
+	if len(d.members) == 0 {
+		return NoPeers
+	}
+	for i := first; i < end; i++ {
+		if d.piece[i].overdue || d.piece[i].avail > 0 {
+			return Timeout
+		}
+	}
+	return Own
+}
+
+// pickSteal takes over from a claimer that would need over three times as long as this device, when there is nothing else
+// to do (rule 3). Without it the slowest device of a site decides when the last byte arrives.
+func (d *Core) pickSteal(now time.Duration) (first, end int, why Reason) {
+	var slowest *claim
+	for _, m := range d.order {
+		for _, c := range m.claims {
+			if d.outpaces(now, c) && (slowest == nil || c.eta() > slowest.eta()) {
+				slowest = c
+			}
+		}
+	}
+	if slowest == nil {
+		return 0, 0, Own
+	}
+	// From the end of the claim: the claimer goes on from its beginning.
+	end = slowest.end
+	for end > slowest.first && !d.stealable(end-1) {
+		end--
+	}
+	first = end
+	for first > slowest.first && d.stealable(first-1) && int64(end-first+1)*d.c.PieceLength() <= max(minSubRange, d.c.PieceLength()) {
+		first--
+	}
+	return first, end, Steal
+}
+
+func (d *Core) stealable(i int) bool { return d.wanted(i) && !d.claimedByMe(i) }
+
+func (d *Core) outpaces(now time.Duration, c *claim) bool {
+	mine := d.originRate.rate(now)
+	if mine == 0 {
+		mine = d.origin.best / float64(max(1, d.width.streams))
+	}
+	if mine == 0 || c.eta() < time.Second {
+		return false
+	}
+	open := false
+	for i := c.first; i < c.end && !open; i++ {
+		open = d.stealable(i)
+	}
+	own := time.Duration(float64(c.bytes-c.done) / mine * float64(time.Second))
+	return open && c.eta() > 3*own
+}
+
+// rank returns this device's place among the devices that still need bytes, and how many those are.
+func (d *Core) rank() (place, of int) {
+	of = 1
+	for _, m := range d.order {
+		if m.have.Full() || m.paused {
+			continue
+		}
+		of++
+		if m.key < d.key {
+			place++
+		}
+	}
+	return place, of
+}
+
+// quota is how many streams fall to this device: the site's streams are dealt out by rank (rule 4).
+func (d *Core) quota() int {
+	place, of := d.rank()
+	q := d.width.streams / of
+	if place < d.width.streams%of {
+		q++
+	}
+	return q
+}
+
+// mayGoOn says whether an open stream may claim its next run.
+func (d *Core) mayGoOn() bool {
+	return len(d.streams) <= d.quota() || d.siteStreams() <= d.width.streams
+}
+
+// mayOpen says whether to open one more stream: in this device's turn; or when those whose turn it is leave the line
+// idle, because they may not use the origin or have died. Ranks order, they never block.
+func (d *Core) mayOpen(now time.Duration) bool {
+	if len(d.streams) >= maxStreams {
+		return false
+	}
+	if len(d.streams) < d.quota() {
+		return true
+	}
+	if d.siteStreams() >= d.width.streams {
+		d.origin.idle = 0
+		return false
+	}
+	if d.origin.idle == 0 {
+		d.origin.idle = now
+		return false
+	}
+	place, _ := d.rank()
+	return now-d.origin.idle >= idleLine+time.Duration(min(place, 50))*idleTurn
+}
