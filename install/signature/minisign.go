@@ -31,11 +31,12 @@ type Minisign struct{}
 func (Minisign) Verify(d Digests, file []byte, key metadata.PayloadKey) (Identity, error) {
 	sig, err := parseMinisign(file)
 	if err != nil {
-		return Identity{}, fault.New(fault.Untrusted, "read minisign signature: %w", err)
+		return Identity{}, wrong("read minisign signature: %w", err)
 	}
 	public, err := minisignKey(key)
 	if err != nil {
-		return Identity{}, fault.New(fault.Untrusted, "read minisign key %.20q: %w", key.ID, err)
+		return Identity{}, fault.WithHint(fault.New(fault.Untrusted, "read minisign key %.20q: %w", key.ID, err),
+			"have the publisher's trust file made and added at the depot again")
 	}
 	if id := fmt.Sprintf("%016X", sig.KeyID); id != key.ID {
 		return Identity{}, fault.WithHint(
@@ -43,13 +44,18 @@ func (Minisign) Verify(d Digests, file []byte, key metadata.PayloadKey) (Identit
 			"the publisher must sign with the key that the organisation trusts")
 	}
 	if !ed25519.Verify(public, d.BLAKE2b[:], sig.Signature[:]) {
-		return Identity{}, fault.New(fault.Untrusted, "check minisign signature: key %s has not signed this payload", key.ID)
+		return Identity{}, wrong("check minisign signature: key %s has not signed this payload", key.ID)
 	}
 	// The second signature covers the first and the comment, so that neither can be moved to another file.
 	if !ed25519.Verify(public, append(sig.Signature[:], sig.TrustedComment...), sig.CommentSignature[:]) {
-		return Identity{}, fault.New(fault.Untrusted, "check minisign signature: its trusted comment is not what key %s has signed", key.ID)
+		return Identity{}, wrong("check minisign signature: its trusted comment is not what key %s has signed", key.ID)
 	}
 	return Identity{KeyID: key.ID, Comment: sig.TrustedComment}, nil
+}
+
+func wrong(format string, args ...any) error {
+	return fault.WithHint(fault.New(fault.Untrusted, format, args...),
+		"do not use the payload; ask the publisher, by another way than it came, what was signed and with which key")
 }
 
 // parseMinisign takes exactly the four lines that the tool writes. The library would also take line breaks within the

@@ -126,8 +126,8 @@ func TestMinisignAttacks(t *testing.T) {
 		},
 	} {
 		id, err := signature.Minisign{}.Verify(a.d, a.file, a.key)
-		if !fault.Is(err, fault.Untrusted) || id != (signature.Identity{}) {
-			t.Errorf("%s: %+v, %v", name, id, err)
+		if !fault.Is(err, fault.Untrusted) || fault.Hint(err) == "" || id != (signature.Identity{}) {
+			t.Errorf("%s: %+v, %v (%s)", name, id, err, fault.Hint(err))
 		}
 		if err != nil && len(err.Error()) > 400 {
 			t.Errorf("%s: a message of %d bytes", name, len(err.Error()))
