@@ -226,12 +226,15 @@ func Dir(t testing.TB) string {
 	return ""
 }
 
-// Binary builds the command into a folder of the test and returns its path.
+// Binary builds the command into a folder of the test and returns its path; DUNLIN_BINARY names another one to test.
 func Binary(t testing.TB) string {
 	t.Helper()
+	if bin := os.Getenv("DUNLIN_BINARY"); bin != "" {
+		return bin
+	}
 	bin := filepath.Join(t.TempDir(), "dunlin")
 	// The flags are those of the Makefile, so that the build cache serves both.
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", bin, "./cmd/dunlin")
+	cmd := exec.Command("go", "build", "-trimpath", "-o", bin, "./cmd/dunlin")
 	cmd.Dir = Dir(t)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
