@@ -34,7 +34,7 @@ const (
 // it refuses the update.
 const (
 	HandlerFile = "file" // one file at Destination
-	HandlerTree = "tree" // an archive unpacked below Destination, switched to by a symlink
+	HandlerTree = "tree" // an archive: Destination is a symlink to Destination.versions/<version>-<hash>, switched in one step
 	HandlerExec = "exec" // the payload itself is run with Arguments
 )
 
@@ -65,7 +65,7 @@ type Update struct {
 
 	Handler     string       `json:"handler"`                 // how to install
 	Arguments   []string     `json:"arguments,omitempty"`     // argv after the program's own name; no shell sees them
-	Destination string       `json:"destination,omitempty"`   // absolute clean path; required by file and tree
+	Destination string       `json:"destination,omitempty"`   // absolute clean path; required by file and tree; what file replaces, and what tree makes a symlink
 	Mode        string       `json:"mode,omitempty"`          // file: octal permission bits such as "0755"; default 0644
 	Owner       string       `json:"owner,omitempty"`         // file, tree: "user" or "user:group"; default: whoever installs
 	Timeout     int64        `json:"timeout,omitempty"`       // seconds for the handler; 0 means the device's default
