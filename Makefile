@@ -36,7 +36,7 @@ e2e: build  ## several hosts in network namespaces, nginx, minisign, libtorrent 
 fuzz:  ## every fuzz target for ten seconds
 	@set -e; for pkg in $$($(GO) list ./...); do \
 	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
-	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime 10s $$pkg >/dev/null; done; done
+	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime 10s -fuzzminimizetime 10x $$pkg >/dev/null; done; done
 
 clean:
 	rm -rf bin bench/out e2e/out
