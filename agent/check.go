@@ -36,7 +36,7 @@ func (a *Agent) check(ctx context.Context, w *work, f *store.File) (*store.File,
 }
 
 func (a *Agent) verify(ctx context.Context, w *work, f *store.File) (*install.Verified, error) {
-	signature, err := a.signature(ctx, w.Update)
+	signature, err := a.signature(ctx, w)
 	if err != nil {
 		return nil, err
 	}
@@ -50,12 +50,14 @@ func (a *Agent) verify(ctx context.Context, w *work, f *store.File) (*install.Ve
 	})
 }
 
-// signature fetches the publisher's signature where the record only says where it is.
-func (a *Agent) signature(ctx context.Context, u *metadata.Update) ([]byte, error) {
-	if u.Signature.URL == "" {
+// signature fetches the publisher's signature where the record only says where it is. A publisher's word may not lead this
+// device to addresses of its own network, but for what the organisation itself has named.
+func (a *Agent) signature(ctx context.Context, w *work) ([]byte, error) {
+	at := w.Update.Signature.URL
+	if at == "" {
 		return nil, nil
 	}
-	b, err := a.gate.Get(ctx, u.Signature.URL, metadata.MaxSignature)
+	b, err := a.gate.GetHinted(ctx, at, a.bases(w), metadata.MaxSignature)
 	if err != nil {
 		return nil, fmt.Errorf("fetch the payload's signature: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -553,4 +554,34 @@ func TestTheDepotIsGone(t *testing.T) {
 	if s.Cycle.Sync == nil || s.Cycle.Sync.Kind != "unavailable" {
 		t.Errorf("%+v", s.Cycle)
 	}
+}
+
+// TestSignatureURL: a publisher says where the signature is, and cannot send the device into its own network with it.
+func TestSignatureURL(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	app := payload(1, 60_000)
+	var asked atomic.Int64
+	inside := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+	t.Cleanup(inside.Close)
+	var signature string
+	u := w.release("app", "1.0", 1, app, func(u *metadata.Update) {
+		signature = u.Signature.Inline
+		u.Signature.Inline, u.Signature.URL = "", inside.URL+"/app.minisig"
+	})
+	w.approve(u, nil)
+	d := w.device(nil)
+	s := d.must(fault.Unavailable)
+	if e := entry(t, s, "app", "1.0").Error; e == nil || asked.Load() != 0 {
+		t.Errorf("%+v after %d requests inside", e, asked.Load())
+	}
+	d.has("app", nil)
+
+	w.origin.put("/app.minisig", []byte(signature))
+	own := *u
+	own.Signature.URL = w.origin.URL + "/app.minisig"
+	w.acme.Add(&own, app)
+	w.approve(&own, nil)
+	d.must(0)
+	d.has("app", app)
 }

@@ -210,10 +210,12 @@ func newOrigin(t *testing.T) *testOrigin {
 	return o
 }
 
-func (o *testOrigin) add(root piecehash.Root, b []byte) {
+func (o *testOrigin) add(root piecehash.Root, b []byte) { o.put("/content/"+root.String(), b) }
+
+func (o *testOrigin) put(path string, b []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.content["/content/"+root.String()] = b
+	o.content[path] = b
 }
 
 // misbehave has every request answered by h; nil is good behaviour again.

@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/dunlin-project/dunlin/internal/fault"
@@ -30,6 +33,36 @@ func (g *Gate) Get(ctx context.Context, rawURL string, limit int64) ([]byte, err
 	if err != nil {
 		return nil, fault.Wrap(fault.Usage, err)
 	}
+	return g.get(ctx, target{u, g.ways.configured}, limit)
+}
+
+// GetHinted is Get for a URL that somebody else named (see OriginConfig.Hints): it must lead, redirects included, to
+// public addresses, unless its host and port are those of one of the base URLs in own, which somebody we trust wrote down.
+// Errors are as those of Get, but a bad URL is unavailable: it is not the user's.
+func (g *Gate) GetHinted(ctx context.Context, rawURL string, own []string, limit int64) ([]byte, error) {
+	u, err := parseURL(rawURL)
+	if err != nil {
+		return nil, fault.Wrap(fault.Unavailable, err)
+	}
+	if isOwn(u, own) {
+		return g.get(ctx, target{u, g.ways.configured}, limit)
+	}
+	// A proxy would hide the address from the dialer.
+	if a, err := netip.ParseAddr(u.Hostname()); err == nil && g.ways.dialer.classify(a) != public {
+		err = &ForbiddenError{u.Hostname(), a, g.ways.dialer.classify(a)}
+		return nil, asFault(fmt.Errorf("get %s: %w", label(u), err))
+	}
+	return g.get(ctx, target{u, g.ways.led[public]}, limit)
+}
+
+func isOwn(u *url.URL, own []string) bool {
+	return slices.ContainsFunc(own, func(raw string) bool {
+		base, err := parseURL(raw)
+		return err == nil && strings.EqualFold(hostPort(base), hostPort(u))
+	})
+}
+
+func (g *Gate) get(ctx context.Context, t target, limit int64) ([]byte, error) {
 	release, err := g.admit(ctx)
 	if err != nil {
 		return nil, err
@@ -38,13 +71,13 @@ func (g *Gate) Get(ctx context.Context, rawURL string, limit int64) ([]byte, err
 	s := newStream(ctx)
 	defer s.close()
 	defer s.attach(ctx)()
-	b, err := g.getSmall(s, target{u, g.ways.configured}, limit)
+	b, err := g.getSmall(s, t, limit)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
 	if err != nil {
-		err = asFault(fmt.Errorf("get %s: %w", label(u), s.reason(err)))
-		return nil, fault.WithHint(err, "%s", cmp.Or(fault.Hint(err), "check the URL, and that this device reaches "+u.Host))
+		err = asFault(fmt.Errorf("get %s: %w", label(t.url), s.reason(err)))
+		return nil, fault.WithHint(err, "%s", cmp.Or(fault.Hint(err), "check the URL, and that this device reaches "+t.url.Host))
 	}
 	return b, nil
 }
