@@ -17,6 +17,6 @@
 // goroutine that outlives a call.
 //
 // Start reading at Installer (installer.go), then Verify (verify.go), Apply (apply.go) and transaction.go. Handlers are in
-// install/handler, archives in install/archive, publishers' signatures in install/signature. A handler of your own is
+// install/handler, archives in internal/archive, publishers' signatures in install/signature. A handler of your own is
 // checked with install/installtest.
 package install

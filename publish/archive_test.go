@@ -15,7 +15,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
-	"github.com/dunlin-project/dunlin/install/archive"
+	"github.com/dunlin-project/dunlin/internal/archive"
 	"github.com/dunlin-project/dunlin/internal/fault"
 )
 

@@ -11,8 +11,8 @@ import (
 	"strings"
 
 	"github.com/dunlin-project/dunlin/install"
-	"github.com/dunlin-project/dunlin/install/archive"
 	"github.com/dunlin-project/dunlin/install/internal/disk"
+	"github.com/dunlin-project/dunlin/internal/archive"
 	"github.com/dunlin-project/dunlin/internal/fault"
 )
 

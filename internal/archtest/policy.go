@@ -13,13 +13,14 @@ const layers = `
 	internal/fault:
 	internal/durable:   internal/fault
 	internal/filelock:  internal/fault
+	internal/archive:   internal/fault
 
 	metadata:           base piecehash
 	store:              base piecehash
 	fetch:              base piecehash store
 	swarm:              base piecehash store fetch
 	httpfallback:       base piecehash fetch
-	install:            base piecehash metadata store
+	install:            base piecehash metadata store internal/archive
 	agent:              base piecehash metadata store fetch httpfallback install
 	cachenode:          base piecehash metadata store fetch httpfallback
 	depot:              base piecehash metadata store fetch httpfallback
@@ -53,7 +54,7 @@ const homes = `
 	github.com/multiformats/...:                                       swarm
 	google.golang.org/protobuf/encoding/protowire:                     swarm
 
-	github.com/klauspost/compress/...:                                 metadata swarm install publish internal/demo
+	github.com/klauspost/compress/...:                                 metadata swarm install internal/archive publish internal/demo
 	aead.dev/minisign:                                                 install publish
 	github.com/smallstep/pkcs7:                                        install
 	golang.org/x/crypto/blake2b:                                       install metadata/metadatatest

@@ -13,8 +13,8 @@ import (
 // MaxDirectory bounds the central directory of a zip, in bytes: the reader keeps all of it.
 const MaxDirectory = 16 << 20
 
-// readZip unpacks in the order of the central directory, which alone counts.
-func (t *tree) readZip(s *source) error {
+// readZip goes in the order of the central directory, which alone counts.
+func (w *walk) readZip(s *source) error {
 	if err := checkZipEnd(s); err != nil {
 		return err
 	}
@@ -29,20 +29,20 @@ func (t *tree) readZip(s *source) error {
 	// Entries may lie over one another; but who reads each byte once needs no more than this.
 	reads.left = 2*s.Size() + int64(len(z.File))*zipPerEntry
 	for _, f := range z.File {
-		if err := t.putZip(f); err != nil {
+		if err := w.putZip(f); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (t *tree) putZip(f *zip.File) error {
+func (w *walk) putZip(f *zip.File) error {
 	if strings.ContainsRune(f.Name, '\\') {
 		return hostile("name %q holds a backslash, which some readers take for a slash", shorten(f.Name))
 	}
 	e := entry{name: f.Name, kind: zipKind(f), mode: f.Mode(), time: f.Modified, size: int64(min(f.UncompressedSize64, 1<<62))}
 	if e.kind != file && e.kind != symlink {
-		return t.put(e)
+		return w.put(e)
 	}
 	body, err := f.Open()
 	if err != nil {
@@ -57,7 +57,7 @@ func (t *tree) putZip(f *zip.File) error {
 		}
 		e.link = string(link)
 	}
-	return t.put(e)
+	return w.put(e)
 }
 
 func zipKind(f *zip.File) kind {

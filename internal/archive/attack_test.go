@@ -14,7 +14,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/dunlin-project/dunlin/install/archive"
+	"github.com/dunlin-project/dunlin/internal/archive"
 	"github.com/dunlin-project/dunlin/internal/fault"
 )
 

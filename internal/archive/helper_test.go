@@ -17,7 +17,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
-	"github.com/dunlin-project/dunlin/install/archive"
+	"github.com/dunlin-project/dunlin/internal/archive"
+	"github.com/dunlin-project/dunlin/internal/fault"
 )
 
 // item is one entry of an archive to be made.
@@ -126,12 +127,29 @@ func unpack(t testing.TB, packed []byte, o archive.Options) (map[string]string, 
 	if o.Bytes == 0 {
 		o.Bytes = 1 << 20
 	}
-	_, err = archive.Unpack(context.Background(), dir, io.NewSectionReader(bytes.NewReader(packed), 0, int64(len(packed))), o)
+	got, err := archive.Unpack(context.Background(), dir, section(packed), o)
 	checkAround(t, around)
+	checkAgrees(t, packed, o, got, err)
 	if err != nil {
 		return nil, err
 	}
 	return list(t, filepath.Join(around, "in")), nil
+}
+
+// checkAgrees holds Check to what Unpack did: the same error, or the same figures, and those are enough to unpack with.
+func checkAgrees(t testing.TB, packed []byte, o archive.Options, unpacked archive.Stats, failed error) {
+	t.Helper()
+	got, err := archive.Check(context.Background(), section(packed), o)
+	if got != unpacked || fmt.Sprint(err) != fmt.Sprint(failed) || fault.Of(err) != fault.Of(failed) || fault.Hint(err) != fault.Hint(failed) {
+		t.Errorf("checked: %+v, %v; unpacked: %+v, %v", got, err, unpacked, failed)
+	}
+	if err != nil {
+		return
+	}
+	o.Bytes = got.Bytes
+	if _, err := archive.Check(context.Background(), section(packed), o); err != nil {
+		t.Errorf("within its own size: %v", err)
+	}
 }
 
 func checkAround(t testing.TB, around string) {

@@ -12,8 +12,10 @@ const (
 )
 
 // readTar reads a tar stream that may come from a decoder. The stream, too, has an end: a bomb need not be made of files.
-func (t *tree) readTar(r io.Reader) error {
-	stream := &capped{r: r, left: clampSum(t.left, tarStart)}
+// What it may take does not depend on how much the files may hold, so that a publisher who does not know yet and a device
+// that goes by the signed size agree.
+func (w *walk) readTar(r io.Reader) error {
+	stream := &capped{r: r, left: tarStart, err: hostile("headers and padding take more than %d bytes an entry", tarPerEntry)}
 	tr := tar.NewReader(stream)
 	for {
 		h, err := tr.Next()
@@ -23,19 +25,25 @@ func (t *tree) readTar(r io.Reader) error {
 		if err != nil {
 			return damaged("next entry", err)
 		}
-		stream.left = clampSum(stream.left, tarPerEntry)
-		if h.Typeflag == tar.TypeXGlobalHeader { // git archive begins with one; it names no file
-			if err := t.count(entry{}); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := t.put(entry{
-			name: h.Name, kind: tarKind(h), mode: h.FileInfo().Mode(), time: h.ModTime, size: h.Size, link: h.Linkname, body: tr,
-		}); err != nil {
+		stream.left += tarPerEntry
+		if err := w.putTar(h, tr, stream); err != nil {
 			return err
 		}
 	}
+}
+
+func (w *walk) putTar(h *tar.Header, body io.Reader, stream *capped) error {
+	e := entry{name: h.Name, kind: tarKind(h), mode: h.FileInfo().Mode(), time: h.ModTime, size: h.Size, link: h.Linkname, body: body}
+	if h.Typeflag == tar.TypeXGlobalHeader { // git archive begins with one; it names no file
+		return w.count(entry{})
+	}
+	beside := stream.left
+	if e.kind == file {
+		stream.left += min(e.size, w.left) // put refuses what is larger; what is sparse takes less
+	}
+	err := w.put(e)
+	stream.left = beside
+	return err
 }
 
 // tarKind returns 0 for what is not unpacked: devices, pipes, sparse files in the old form, and what nobody knows.
@@ -57,7 +65,7 @@ func tarKind(h *tar.Header) kind {
 // drain reads what is behind the end of the archive: padding of the last record, and the check sum of the compressed
 // stream. Anything else hides something.
 func drain(stream *capped) error {
-	stream.left = MaxTail
+	stream.left, stream.err = MaxTail, hostile("more than %d bytes are behind its end", MaxTail)
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := stream.Read(buf)
@@ -75,10 +83,11 @@ func drain(stream *capped) error {
 	}
 }
 
-// capped fails, rather than ends, when more than left bytes are read.
+// capped fails with err, rather than ends, when more than left bytes are read.
 type capped struct {
 	r    io.Reader
 	left int64
+	err  error
 }
 
 func (c *capped) Read(b []byte) (int, error) {
@@ -87,12 +96,7 @@ func (c *capped) Read(b []byte) (int, error) {
 	}
 	n, err := c.r.Read(b)
 	if c.left -= int64(n); c.left < 0 {
-		return 0, hostile("it unpacks to more than the signed size")
+		return 0, c.err
 	}
 	return n, err
-}
-
-func clampSum(a, b int64) int64 {
-	const most = 1 << 62
-	return min(a, most) + b
 }

@@ -6,9 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
-	"io/fs"
 	"os"
-	"time"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -24,58 +22,52 @@ const (
 	MaxDepth   = 64        // elements of one name
 	MaxWindow  = 128 << 20 // bytes that a zstd decoder must keep: what stock zstd takes without being asked to
 	MaxTail    = 1 << 20   // bytes of zeros behind the end of a tar
+	MaxFollow  = 8         // links on the way to where one leads, itself included, and turns upwards: what an os.Root takes
 )
+
+// ErrTooLarge says that the files of an archive hold more than Options.Bytes.
+var ErrTooLarge = errors.New("its files hold too much")
 
 // Options say how far an archive may go, and whose its files become.
 type Options struct {
 	Bytes   int64  // that all files may hold together: the signed uncompressed size
 	Entries int    // 0: MaxEntries
-	Owner   *Owner // nil leaves everything to the user who unpacks
+	Owner   *Owner // of what Unpack makes; nil leaves everything to the user who unpacks
 }
 
 // Owner is a user and a group.
 type Owner struct{ UID, GID int }
 
-// Stats says what came out of an archive.
+// Stats says what is in an archive.
 type Stats struct {
 	Entries int
 	Bytes   int64 // of all files together
 }
 
-// entry is one thing in an archive, as the archive describes it: nothing of it has been checked.
-type entry struct {
-	name string
-	kind kind
-	mode fs.FileMode
-	time time.Time
-	size int64
-	link string    // of a symlink and a hard link: where to
-	body io.Reader // of a file
-}
-
-type kind int
-
-const (
-	file kind = iota + 1
-	folder
-	symlink
-	hardlink
-)
-
 // Unpack reads the archive, whose format shows in its first bytes, into dir. Archives that break a rule, are damaged or
 // end early are fault.Untrusted; errors of the disk are returned as they are.
 func Unpack(ctx context.Context, dir *os.Root, archive *io.SectionReader, o Options) (Stats, error) {
-	t := newTree(ctx, dir, o)
-	if err := t.read(&source{SectionReader: archive}); err != nil {
-		return Stats{}, err
-	}
-	if err := t.finish(); err != nil {
-		return Stats{}, err
-	}
-	return t.stats, nil
+	return walkAll(ctx, archive, o, &disk{dir: dir, owner: o.Owner, buf: make([]byte, copyBuffer)})
 }
 
-func (t *tree) read(s *source) error {
+// Check reads the archive as Unpack does and makes nothing. What it takes, Unpack takes within Options.Bytes =
+// Stats.Bytes; what it refuses, Unpack refuses with the same error.
+func Check(ctx context.Context, archive *io.SectionReader, o Options) (Stats, error) {
+	return walkAll(ctx, archive, o, nowhere{})
+}
+
+func walkAll(ctx context.Context, archive *io.SectionReader, o Options, to maker) (Stats, error) {
+	w := newWalk(ctx, o, to)
+	if err := w.read(&source{SectionReader: archive}); err != nil {
+		return Stats{}, err
+	}
+	if err := w.finish(); err != nil {
+		return Stats{}, err
+	}
+	return w.stats, nil
+}
+
+func (w *walk) read(s *source) error {
 	head := make([]byte, 512)
 	n, err := s.ReadAt(head, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -83,13 +75,13 @@ func (t *tree) read(s *source) error {
 	}
 	switch head = head[:n]; {
 	case bytes.HasPrefix(head, []byte("PK\x03\x04")):
-		err = t.readZip(s)
+		err = w.readZip(s)
 	case bytes.HasPrefix(head, []byte("\x1f\x8b")):
-		err = t.readGzip(s)
+		err = w.readGzip(s)
 	case bytes.HasPrefix(head, []byte("\x28\xb5\x2f\xfd")):
-		err = t.readZstd(s)
+		err = w.readZstd(s)
 	case len(head) == 512 && bytes.Equal(head[257:262], []byte("ustar")):
-		err = t.readTar(s)
+		err = w.readTar(s)
 	default:
 		err = hostile("it is neither tar, tar.gz, tar.zst nor zip")
 	}
@@ -99,22 +91,22 @@ func (t *tree) read(s *source) error {
 	return err
 }
 
-func (t *tree) readGzip(s *source) error {
+func (w *walk) readGzip(s *source) error {
 	z, err := gzip.NewReader(s)
 	if err != nil {
 		return hostile("%w", err)
 	}
-	return t.readTar(z)
+	return w.readTar(z)
 }
 
-func (t *tree) readZstd(s *source) error {
+func (w *walk) readZstd(s *source) error {
 	z, err := zstd.NewReader(s,
 		zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(MaxWindow))
 	if err != nil {
 		return hostile("%w", err)
 	}
 	defer z.Close()
-	err = t.readTar(z)
+	err = w.readTar(z)
 	if errors.Is(err, zstd.ErrWindowSizeExceeded) {
 		return fault.WithHint(err, "the publisher must pack it with a window of at most %d MiB", MaxWindow>>20)
 	}
