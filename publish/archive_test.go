@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -171,6 +172,10 @@ func badArchives(t testing.TB) map[string][]byte {
 		"zip device":      zipOf(t, zipEntry{"d", "", fs.ModeDevice | 0o644}),
 		"zip setuid":      zipOf(t, zipEntry{"d", "", fs.ModeSetuid | 0o755}),
 		"zip of nothing":  zipOf(t),
+		"zip tail":        append(zipOf(t, zipEntry{"a", "", 0o644}), "something"...),
+		"zip twice":       zipOf(t, zipEntry{"a", "x", 0o644}, zipEntry{"a", "y", 0o644}),
+		"zip file folder": zipOf(t, zipEntry{"a", "x", 0o644}, zipEntry{"a/b", "y", 0o644}),
+		"through a file":  tarOf(t, file("f", ""), special("l", tar.TypeSymlink, "f/../f")),
 	}
 }
 
@@ -202,7 +207,7 @@ func TestMeasureRefusesHostileArchives(t *testing.T) {
 	}
 }
 
-// The device's own code decides; what is accepted here must unpack there, within the size that is signed.
+// What is accepted here must unpack on the device, within the size that is signed.
 func TestMeasureAgreesWithTheDevice(t *testing.T) {
 	t.Parallel()
 	for name, b := range goodArchives(t) {
@@ -244,12 +249,40 @@ func TestMeasureStopsBombs(t *testing.T) {
 	zeros := make([]byte, 4<<20)
 	after := append(goodTar(t), zeros...)
 	for name, b := range map[string][]byte{
-		"gzip": gzipOf(t, after), "zstd": zstdOf(t, after),
+		"gzip": gzipOf(t, after), "zstd": zstdOf(t, after), // behind its end: as many as archive.MaxTail
 		"file in tar.gz": gzipOf(t, tarOf(t, file("a", string(zeros)))),
 		"zip":            zipOf(t, zipEntry{"a", string(zeros), 0o644}),
 	} {
 		if _, err := measured(b, 1<<20); !fault.Is(err, fault.Refused) || !strings.Contains(err.Error(), "more than 1048576") {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A disk that fails is no archive that is refused.
+func TestMeasurePassesOnReadErrors(t *testing.T) {
+	t.Parallel()
+	if _, err := measure(t.Context(), brokenDisk{}, 4096, 0, quiet); !errors.Is(err, syscall.EIO) || fault.Is(err, fault.Refused) {
+		t.Errorf("got %v", err)
+	}
+}
+
+type brokenDisk struct{}
+
+func (brokenDisk) ReadAt([]byte, int64) (int, error) { return 0, syscall.EIO }
+
+func TestMeasureTellsHowFarItIs(t *testing.T) {
+	t.Parallel()
+	for name, b := range goodArchives(t) {
+		var last int64
+		_, err := measure(t.Context(), bytes.NewReader(b), int64(len(b)), 0, func(done int64) {
+			if done < last || done > int64(len(b)) {
+				t.Errorf("%s: %d after %d", name, done, last)
+			}
+			last = done
+		})
+		if err != nil || last != int64(len(b)) {
+			t.Errorf("%s: ends with %d of %d, %v", name, last, len(b), err)
 		}
 	}
 }

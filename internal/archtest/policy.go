@@ -24,7 +24,7 @@ const layers = `
 	agent:              base piecehash metadata store fetch httpfallback install
 	cachenode:          base piecehash metadata store fetch httpfallback
 	depot:              base piecehash metadata store fetch httpfallback
-	publish:            base piecehash metadata
+	publish:            base piecehash metadata internal/archive
 
 	internal/archtest:
 	internal/sim:       base piecehash store fetch
@@ -54,7 +54,7 @@ const homes = `
 	github.com/multiformats/...:                                       swarm
 	google.golang.org/protobuf/encoding/protowire:                     swarm
 
-	github.com/klauspost/compress/...:                                 metadata swarm install internal/archive publish internal/demo
+	github.com/klauspost/compress/...:                                 metadata swarm install internal/archive internal/demo
 	aead.dev/minisign:                                                 install publish
 	github.com/smallstep/pkcs7:                                        install
 	golang.org/x/crypto/blake2b:                                       install metadata/metadatatest
