@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/metadata"
 	"github.com/dunlin-project/dunlin/piecehash"
 	"github.com/dunlin-project/dunlin/store"
@@ -69,7 +70,8 @@ func (a *Agent) closeFile(ctx context.Context, f *store.File) {
 }
 
 // tidy stops serving what may not be shared any more, and deletes content that is not approved any more, or that is
-// installed and exceeds the limit of the store.
+// installed and exceeds the limit of the store. In doubt about what is approved it deletes nothing but what is approved
+// and over the limit: one bad day of a publisher must not have a fleet fetch everything again.
 func (a *Agent) tidy(ctx context.Context, view *metadata.View) {
 	approved, shared := make(map[piecehash.Root]bool), make(map[piecehash.Root]bool)
 	for _, o := range view.Offers(a.cfg.Ring) {
@@ -83,18 +85,43 @@ func (a *Agent) tidy(ctx context.Context, view *metadata.View) {
 		a.log.WarnContext(ctx, "the store cannot be tidied", slog.Any("err", err))
 		return
 	}
+	doubt, needed := doubtful(view, a.cfg.Ring), a.notInstalled(view)
 	kept := make([]stored, 0, len(roots))
 	for _, root := range roots {
-		if !approved[root] {
+		switch {
+		case approved[root]:
+		case doubt != nil:
+			needed[root] = true
+			a.log.InfoContext(ctx, "content stays, whether it is approved cannot be told now",
+				slog.String("file", root.String()), slog.Any("err", doubt))
+		default:
 			a.forget(ctx, root, "it is not approved (any more)")
-		} else if s, ok := a.look(root); ok {
+			continue
+		}
+		if s, ok := a.look(root); ok {
 			kept = append(kept, s)
 		}
 	}
-	needed := a.notInstalled(view)
 	for _, s := range overLimit(kept, int64(a.cfg.Limits.Store), needed) {
 		a.forget(ctx, s.root, "the store is over its limit")
 	}
+}
+
+// doubtful returns why the offers of a view may lack content that is approved all the same, or nil: a catalogue that does
+// not verify or has run out, an approval that something else than policy stands against. Which content that would be
+// cannot be told, because the catalogue that would name it is what cannot be believed.
+func doubtful(view *metadata.View, ring string) error {
+	for _, c := range view.Catalogues() {
+		if err := cmp.Or(c.Err(), c.Stale()); err != nil {
+			return err
+		}
+	}
+	for _, r := range view.Refusals(ring) {
+		if !fault.Is(r.Err, fault.Refused) {
+			return r.Err
+		}
+	}
+	return nil
 }
 
 // stored is one complete content of the store.
