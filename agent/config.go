@@ -93,7 +93,7 @@ type Config struct {
 	// Handlers are the ways of installing that this device allows. Empty: all that this version has.
 	Handlers []string `yaml:"handlers,omitempty"`
 	// Root is put before every destination of an update, for images and for several agents on one machine. Default: none.
-	// It takes the handler exec away, because what that runs could not be held below it.
+	// It takes the handler exec away, and with it health checks, because what runs could not be held below it.
 	Root string `yaml:"root,omitempty"`
 
 	// Metrics is the IP:PORT that Prometheus may scrape, or off. Default 127.0.0.1:9680.

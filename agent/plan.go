@@ -226,12 +226,19 @@ func outranks(w, u *metadata.Update) bool {
 
 func (pl *planner) notAllowed(c candidate) verdict {
 	u := c.target.Update
-	if slices.Contains(pl.handlers, u.Handler) {
-		return verdict{}
+	for _, h := range u.Needs() {
+		if slices.Contains(pl.handlers, h) {
+			continue
+		}
+		what := "the handler " + h
+		if h != u.Handler {
+			what += ", which its health check needs"
+		}
+		return verdict{state: StateRefused, err: fault.WithHint(
+			fault.New(fault.Refused, "install %s %s: this device does not allow %s", u.ID, u.Version, what),
+			"if it should, add it to handlers in the agent's configuration, or install a newer agent")}
 	}
-	return verdict{state: StateRefused, err: fault.WithHint(
-		fault.New(fault.Refused, "install %s %s: this device does not allow the handler %s", u.ID, u.Version, u.Handler),
-		"if it should, add it to handlers in the agent's configuration, or install a newer agent")}
+	return verdict{}
 }
 
 func (pl *planner) notYet(c candidate) verdict {

@@ -109,6 +109,9 @@ func TestPlan(t *testing.T) {
 	now := approvedAs(func(a *metadata.Approval) { a.NotBefore = noon() })
 	nobody := approvedAs(func(a *metadata.Approval) { a.ShareBP = 0 })
 	exec := func(u *metadata.Update, _ *metadata.Approval) { u.Handler = metadata.HandlerExec }
+	checked := func(u *metadata.Update, _ *metadata.Approval) {
+		u.Health = &metadata.HealthCheck{Command: []string{"/bin/true"}}
+	}
 	for name, c := range map[string]struct {
 		s      survey
 		more   []candidate // in the catalogue, not approved
@@ -150,6 +153,7 @@ func TestPlan(t *testing.T) {
 		"next week's and this": {survey{candidates: offers{offered("a", 1), offered("a", 2, later)}}, nil, "a v1", "a v1 pending, a v2 waiting"},
 		"nobody's turn":        {survey{candidates: offers{offered("a", 1, nobody)}}, nil, "", "a v1 waiting"},
 		"for others":           {survey{candidates: offers{offered("win", 1)}}, nil, "", "win v1 not applicable"},
+		"health check":         {survey{candidates: offers{offered("a", 1, checked)}}, nil, "", "a v1 refused"},
 		"handler":              {survey{candidates: offers{offered("a", 1, exec)}}, nil, "", "a v1 refused"},
 		"handler, for later":   {survey{candidates: offers{offered("a", 1, exec, later)}}, nil, "", "a v1 waiting"},
 		"a bad newest does not keep the good one away": {

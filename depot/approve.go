@@ -195,6 +195,8 @@ func permits(p *metadata.Publisher, t *metadata.Target, r ApproveRequest) error 
 		return fault.WithHint(fault.New(fault.Refused, "approve %v for removal: its publisher does not say that it can be removed", name), "hold it instead: --action hold")
 	case !slices.Contains(p.Handlers, u.Handler):
 		return widen(name, fmt.Sprintf("installs with handler %s", u.Handler), strings.Join(p.Handlers, ", "))
+	case u.Health != nil && !slices.Contains(p.Handlers, metadata.HandlerExec):
+		return widen(name, fmt.Sprintf("has a health check, which needs handler %s", metadata.HandlerExec), strings.Join(p.Handlers, ", "))
 	case u.Destination != "" && !slices.ContainsFunc(p.Destinations, func(prefix string) bool { return within(u.Destination, prefix) }):
 		return widen(name, fmt.Sprintf("installs to %.80q", u.Destination), strings.Join(p.Destinations, ", "))
 	case !slices.ContainsFunc(p.Keys, func(k metadata.PayloadKey) bool { return k.Scheme == u.Signature.Scheme && k.ID == u.Signature.KeyID }):

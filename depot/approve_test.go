@@ -101,6 +101,9 @@ func TestApproveRefusals(t *testing.T) {
 	v.release(t, "app", "1.1", 2, randomBytes(100), nil)
 	v.release(t, "tool", "7", 1, randomBytes(100), func(u *metadata.Update, _ *repository.Target) { u.Destination = "/optional/tool" })
 	v.release(t, "run", "1", 1, randomBytes(100), func(u *metadata.Update, _ *repository.Target) { u.Handler, u.Destination = metadata.HandlerExec, "" })
+	v.release(t, "checked", "1", 1, randomBytes(100), func(u *metadata.Update, _ *repository.Target) {
+		u.Health = &metadata.HealthCheck{Command: []string{"/bin/sh", "-c", "id"}}
+	})
 	v.release(t, "other-key", "1", 1, randomBytes(100), func(u *metadata.Update, _ *repository.Target) { u.Signature.KeyID = "0123456789ABCDEF" })
 	v.release(t, "newer", "1", 1, randomBytes(100), nil)
 	custom := []byte(`{"v1":{"crit":["from_the_future"]}}`)
@@ -142,6 +145,7 @@ func TestApproveRefusals(t *testing.T) {
 		"removal":           {ApproveRequest{Update: "acme/app@1.0", Rings: []string{"pilot"}, Action: metadata.ActionRemove}, fault.Refused, "hold"},
 		"destination":       {ApproveRequest{Update: "acme/tool@7", Rings: []string{"pilot"}}, fault.Refused, "--dest"},
 		"handler":           {ApproveRequest{Update: "acme/run@1", Rings: []string{"pilot"}}, fault.Refused, "--handler"},
+		"health check":      {ApproveRequest{Update: "acme/checked@1", Rings: []string{"pilot"}}, fault.Refused, "--handler"},
 		"payload key":       {ApproveRequest{Update: "acme/other-key@1", Rings: []string{"pilot"}}, fault.Refused, "new trust file"},
 		"crit":              {ApproveRequest{Update: "acme/newer@1", Rings: []string{"pilot"}}, fault.Refused, "newer agent"},
 	} {

@@ -40,10 +40,10 @@ type Config struct {
 	// Ring is the ring of this device: only what is approved for it is installed.
 	Ring string
 	// Root is put before every destination, for images and for several devices on one machine; empty: nothing is. It is
-	// made when missing, and no symlink below it leads out of it. Health checks are the machine's programs all the same. What
-	// runs the payload itself cannot be held below it, so do not give such a handler together with it.
+	// made when missing, and no symlink below it leads out of it. A program cannot be held below it: what has a health check
+	// is refused, and do not give a handler that runs the payload together with it.
 	Root string
-	// Handlers by the name that records use. One that is missing here is an update that is refused.
+	// Handlers by the name that records use. What needs one that is missing here (metadata.Update.Needs) is refused.
 	Handlers map[string]Handler
 	// Schemes of publishers' signatures by name. Nil: minisign. An empty map refuses everything.
 	Schemes map[string]Scheme

@@ -121,10 +121,25 @@ func (i *Installer) allow(view *metadata.View, offer metadata.Offer) error {
 			fault.New(fault.Refused, "it is approved from %s on", a.NotBefore.Format(time.RFC3339)),
 			"wait, or approve it for an earlier time")
 	}
-	if i.cfg.Handlers[u.Handler] == nil {
+	return i.allowHandlers(u)
+}
+
+func (i *Installer) allowHandlers(u *metadata.Update) error {
+	switch {
+	case i.cfg.Handlers[u.Handler] == nil:
 		return fault.WithHint(
 			fault.New(fault.Refused, "this device has no handler %.40q", u.Handler),
 			"a newer agent may have it: update dunlin on this machine")
+	case u.Health == nil:
+		return nil
+	case i.cfg.Root != "":
+		return fault.WithHint(
+			fault.New(fault.Refused, "it has a health check, which would run outside of the root folder %s", i.cfg.Root),
+			"the publisher can release it without one")
+	case i.cfg.Handlers[metadata.HandlerExec] == nil:
+		return fault.WithHint(
+			fault.New(fault.Refused, "it has a health check, and this device does not allow the handler %s, which that needs", metadata.HandlerExec),
+			"the publisher can release it without one, or add %s to handlers in the agent's configuration", metadata.HandlerExec)
 	}
 	return nil
 }

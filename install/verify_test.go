@@ -127,6 +127,24 @@ func TestVerifyAttacks(t *testing.T) {
 			s.b.Org.SetRecord(s.b.Publisher)
 			s.r.Bundle = s.b.Org.Bundle()
 		}, fault.Refused, "handler"},
+		"a health check of one who may not use exec": {func(s scene) {
+			s.b.Publisher.Record.Handlers = []string{"file", "tree"}
+			s.b.Org.SetRecord(s.b.Publisher)
+			checkedBy(s.b, s.u)
+			s.r.Bundle = s.b.Org.Bundle()
+		}, fault.Refused, "handler exec"},
+		"a health check on a device without exec": {func(s scene) {
+			delete(s.b.Config.Handlers, "exec")
+			s.b.Restart()
+			checkedBy(s.b, s.u)
+			s.r.Bundle = s.b.Org.Bundle()
+		}, fault.Refused, "health check"},
+		"a health check below a root": {func(s scene) {
+			s.b.Config.Root = s.b.Root
+			s.b.Restart()
+			checkedBy(s.b, s.u)
+			s.r.Bundle = s.b.Org.Bundle()
+		}, fault.Refused, "root folder"},
 		"the destination is not allowed": {func(s scene) {
 			s.b.Publisher.Record.Destinations = []string{"/srv", s.b.Root + "/ap"}
 			s.b.Org.SetRecord(s.b.Publisher)
@@ -189,6 +207,11 @@ func TestVerifyAttacks(t *testing.T) {
 			b.MustInstall(release(b, "10.0", 10, nil), payload("10.0"))
 		})
 	}
+}
+
+// checkedBy gives a record a health check that would do harm.
+func checkedBy(b *installtest.Bench, u *metadata.Update) {
+	republish(b, u, func(u *metadata.Update) { u.Health = &metadata.HealthCheck{Command: []string{"/bin/sh", "-c", "id"}} })
 }
 
 // republish changes a record after it was approved, and approves the change.

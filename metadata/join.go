@@ -154,11 +154,23 @@ func (a approved) agreed() (*Target, error) {
 // allows is the organisation's bound on what a publisher may do, whatever it signs.
 func (p *Publisher) allows(u *Update) error {
 	known := slices.ContainsFunc(p.Keys, func(k PayloadKey) bool { return k.Scheme == u.Signature.Scheme && k.ID == u.Signature.KeyID })
+	for _, h := range u.Needs() {
+		if !slices.Contains(p.Handlers, h) {
+			return refuse("publisher %s may not use the handler %s%s", p.Name, h, forHealth(u, h))
+		}
+	}
 	return firstError(
 		demand(known, "its payload is signed with key %s, which the organisation does not trust", u.Signature.KeyID),
-		demand(slices.Contains(p.Handlers, u.Handler), "publisher %s may not use the handler %s", p.Name, u.Handler),
 		demand(u.Destination == "" || slices.ContainsFunc(p.Destinations, func(d string) bool { return within(d, u.Destination) }),
 			"publisher %s may not write to %s", p.Name, u.Destination))
+}
+
+// forHealth says what a handler is needed for when it is not the one that installs.
+func forHealth(u *Update, handler string) string {
+	if handler == u.Handler {
+		return ""
+	}
+	return ", which a health check needs"
 }
 
 // within reports whether the path p is the prefix or below it, by whole elements.

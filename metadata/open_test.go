@@ -101,7 +101,14 @@ func TestRefusals(t *testing.T) {
 		"approval of other path": {func(s *scene) { s.changeApproval(func(m map[string]any) { m["catalogue"] = "app/2.0" }) }, fault.Refused, "app/2.0"},
 		"handler not allowed":    {func(s *scene) { s.pub.Record.Handlers = []string{"tree"}; s.org.SetRecord(s.pub) }, fault.Refused, "handler file"},
 		"no handler allowed":     {func(s *scene) { s.pub.Record.Handlers = nil; s.org.SetRecord(s.pub) }, fault.Refused, "handler file"},
-		"destination":            {func(s *scene) { s.pub.Record.Destinations = []string{"/op", "/srv"}; s.org.SetRecord(s.pub) }, fault.Refused, "/opt/app"},
+		"health check without exec": {func(s *scene) {
+			s.pub.Record.Handlers = []string{metadata.HandlerFile, metadata.HandlerTree}
+			s.org.SetRecord(s.pub)
+			s.app.Health = &metadata.HealthCheck{Command: []string{"/bin/sh", "-c", "id"}}
+			s.pub.Add(s.app, payload())
+			s.org.Approve("pilot", s.pub, s.app, nil)
+		}, fault.Refused, "handler exec"},
+		"destination": {func(s *scene) { s.pub.Record.Destinations = []string{"/op", "/srv"}; s.org.SetRecord(s.pub) }, fault.Refused, "/opt/app"},
 		"payload key": {func(s *scene) {
 			other := s.org.Trust("other")
 			s.pub.Record.Keys = other.Record.Keys

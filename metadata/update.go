@@ -69,7 +69,7 @@ type Update struct {
 	Mode        string       `json:"mode,omitempty"`          // file: octal permission bits such as "0755"; default 0644
 	Owner       string       `json:"owner,omitempty"`         // file, tree: "user" or "user:group"; default: whoever installs
 	Timeout     int64        `json:"timeout,omitempty"`       // seconds for the handler; 0 means the device's default
-	Health      *HealthCheck `json:"health_check,omitempty"`  // run after the installation; failing means roll back
+	Health      *HealthCheck `json:"health_check,omitempty"`  // run after the installation; failing means roll back; needs exec, see Needs
 	Success     []int        `json:"success_codes,omitempty"` // exit codes of exec that mean done; empty means {0}
 	Reboot      []int        `json:"reboot_codes,omitempty"`  // exit codes of exec that mean done, and a reboot is needed
 
@@ -124,6 +124,15 @@ type Target struct {
 // Content names the payload for the transfer.
 func (t *Target) Content() (piecehash.Content, error) {
 	return piecehash.NewContent(t.Update.Root, t.Length, t.Update.PieceLength)
+}
+
+// Needs returns the handlers that publisher and device must both be allowed to use: the one that installs, and exec where
+// there is a health check, because that is any program of the machine with any arguments.
+func (u *Update) Needs() []string {
+	if u.Health == nil || u.Handler == HandlerExec {
+		return []string{u.Handler}
+	}
+	return []string{u.Handler, HandlerExec}
 }
 
 // Replaces reports whether u takes the place of other: a higher release of the same update, or an update that its

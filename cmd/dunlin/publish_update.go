@@ -35,7 +35,7 @@ func publishInstallFlags() []cli.Flag {
 		&cli.StringFlag{Name: "owner", Usage: "`USER` or USER:GROUP"},
 		listFlag("arg", "an `ARGUMENT` for exec; no shell sees it"),
 		&cli.DurationFlag{Name: "timeout", Usage: "how long the handler may take, whole seconds"},
-		listFlag("health-check", "an `ARGUMENT` of the command that must succeed after the installation, the program first"),
+		listFlag("health-check", "an `ARGUMENT` of the command that must succeed after the installation, the program first; organisation and device must allow exec"),
 		&cli.DurationFlag{Name: "health-timeout", Usage: "how long the health check may take, whole seconds"},
 		&cli.IntSliceFlag{Name: "success-code", Usage: "an exit `CODE` of exec that means done; may be repeated; default: 0"},
 		&cli.IntSliceFlag{Name: "reboot-code", Usage: "an exit `CODE` of exec that means done after a reboot; may be repeated"},

@@ -58,7 +58,8 @@ type trial struct {
 }
 
 func newTrial(t *testing.T, s Subject) *trial {
-	return &trial{New(t, map[string]install.Handler{s.Name: s.Handler}), s, t}
+	// A device that has no exec refuses health checks. Nothing is installed with it but where it is the subject.
+	return &trial{New(t, map[string]install.Handler{metadata.HandlerExec: s.Handler, s.Name: s.Handler}), s, t}
 }
 
 func (r *trial) release(version string, n int64, payload []byte, change func(*metadata.Update)) *metadata.Update {
