@@ -41,15 +41,23 @@ func (h *HTTP) Fetch(ctx context.Context, name string, limit int64) ([]byte, err
 	for n := 1; ; n++ {
 		b, again, err := h.attempt(ctx, name, limit)
 		if err == nil || !again || n == attempts || ctx.Err() != nil {
-			return b, err
+			return b, h.advise(err)
 		}
 		select {
 		case <-ctx.Done():
-			return nil, err
+			return nil, h.advise(err)
 		case <-time.After(pause/2 + rand.N(pause)):
 		}
 		pause *= 2
 	}
+}
+
+// advise says what to try when nobody nearer to the fault has.
+func (h *HTTP) advise(err error) error {
+	if !fault.Is(err, fault.Unavailable) || fault.Hint(err) != "" {
+		return err
+	}
+	return fault.WithHint(err, "check that %s is up, that it is the right address, and that this machine reaches it", h.base)
 }
 
 func (h *HTTP) attempt(ctx context.Context, name string, limit int64) (b []byte, again bool, err error) {

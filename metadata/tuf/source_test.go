@@ -75,6 +75,9 @@ func TestHTTP(t *testing.T) {
 			if string(b) != c.want || fault.Of(err) != c.kind || errors.Is(err, tuf.ErrNotFound) != c.absent || n.Load() != c.requests {
 				t.Errorf("%q, %v: %v, %d requests", b, fault.Of(err), err, n.Load())
 			}
+			if err != nil && !strings.Contains(fault.Hint(err), s.URL) {
+				t.Errorf("%v: what to try? %q", err, fault.Hint(err))
+			}
 		})
 	}
 }
