@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"slices"
@@ -81,7 +82,8 @@ func (a *Agent) tidy(ctx context.Context, view *metadata.View) {
 	}
 	a.lan.keepOnly(shared)
 	roots, err := a.store.Roots()
-	if err != nil {
+	partials, partialErr := a.store.Partials()
+	if err := errors.Join(err, partialErr); err != nil {
 		a.log.WarnContext(ctx, "the store cannot be tidied", slog.Any("err", err))
 		return
 	}
@@ -100,6 +102,11 @@ func (a *Agent) tidy(ctx context.Context, view *metadata.View) {
 		}
 		if s, ok := a.look(root); ok {
 			kept = append(kept, s)
+		}
+	}
+	for _, root := range partials {
+		if !approved[root] && doubt == nil {
+			a.forget(ctx, root, "it is not approved (any more), and was never complete")
 		}
 	}
 	for _, s := range overLimit(kept, int64(a.cfg.Limits.Store), needed) {

@@ -62,6 +62,44 @@ func TestDoubtDeletesNothing(t *testing.T) {
 	}
 }
 
+// TestUnfinishedDownloadsDoNotStay: what was begun of a withdrawn update goes, once that is sure.
+func TestUnfinishedDownloadsDoNotStay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.org.Trust("zeta")
+	u := w.offer("app", "1.0", 1, payload(1, 100_000))
+	d := w.device(nil)
+	w.origin.misbehave(w.origin.flip(90_000))
+	left := func() int {
+		t.Helper()
+		roots, err := d.agent().store.Partials()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(roots)
+	}
+	d.must(fault.Untrusted)
+	if left() != 1 {
+		t.Fatal("the test needs a download that was begun")
+	}
+	d.must(fault.Untrusted)
+	if left() != 1 {
+		t.Error("what is approved was deleted")
+	}
+	w.org.Unapprove("pilot", "acme", u.ID, u.Version)
+	w.publish()
+	w.damage(t, "zeta")
+	d.must(fault.Untrusted)
+	if left() != 1 {
+		t.Error("deleted while it could not be told whether it is approved")
+	}
+	w.publish()
+	d.must(0)
+	if left() != 0 {
+		t.Error("it stays for ever")
+	}
+}
+
 func TestACatalogueThatHasRunOutIsDoubtful(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/dunlin-project/dunlin/internal/durable"
@@ -26,6 +28,8 @@ const (
 	partialDir   = "partial"
 	sealedDir    = "sealed"
 	recordSuffix = ".manifest"
+
+	stateFileSuffix = ".state" // beside what is partial
 )
 
 // sweepAge is how old an unfinished record must be to be nobody's.
@@ -71,7 +75,7 @@ func sweep(dir string) {
 
 func (s *Store) place(root piecehash.Root) place {
 	partial, final := filepath.Join(s.dir, partialDir, root.String()), filepath.Join(s.dir, sealedDir, root.String())
-	return place{data: partial, state: partial + ".state", final: final, record: final + recordSuffix, perm: sealedPerm}
+	return place{data: partial, state: partial + stateFileSuffix, final: final, record: final + recordSuffix, perm: sealedPerm}
 }
 
 // Begin begins, or goes on with, the download of content; pieces of an earlier run are kept. The error is ErrSealed when
@@ -130,6 +134,24 @@ func (s *Store) Roots() ([]piecehash.Root, error) {
 	var out []piecehash.Root
 	for _, e := range entries {
 		if root, err := piecehash.ParseRoot(e.Name()); err == nil && e.Type().IsRegular() {
+			out = append(out, root)
+		}
+	}
+	return out, nil
+}
+
+// Partials lists the content that is on its way, in no order: what a download is filling now, and what was begun and left.
+// Remove deletes it, too.
+func (s *Store) Partials() ([]piecehash.Root, error) {
+	entries, err := os.ReadDir(filepath.Join(s.dir, partialDir))
+	if err != nil {
+		return nil, fmt.Errorf("list store: %w", err)
+	}
+	var out []piecehash.Root
+	for _, e := range entries {
+		// A crash may have left one of the two files without the other.
+		root, err := piecehash.ParseRoot(strings.TrimSuffix(e.Name(), stateFileSuffix))
+		if err == nil && e.Type().IsRegular() && !slices.Contains(out, root) {
 			out = append(out, root)
 		}
 	}

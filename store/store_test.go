@@ -224,3 +224,32 @@ func TestOnePieceFile(t *testing.T) {
 	path := fill(t, st, s)
 	checkFile(t, closing(t, must[*File](t)(st.File(s.m.Root()))), s, path)
 }
+
+func TestPartialsAreListedAndRemoved(t *testing.T) {
+	t.Parallel()
+	st, s, running := openStore(t), newSample(t, 5), sampleOf(t, "another", 40_000, samplePiece)
+	fill(t, st, sampleOf(t, "complete", 40_000, samplePiece))
+	if got := must[[]piecehash.Root](t)(st.Partials()); len(got) != 0 {
+		t.Errorf("nothing was begun: %v", got)
+	}
+	p := must[*Partial](t)(st.Begin(t.Context(), s.m))
+	s.put(t, p, 2)
+	try(t, p.Close(), os.WriteFile(filepath.Join(st.dir, partialDir, "notes.state"), nil, 0o600))
+	closing(t, must[*Partial](t)(st.Begin(t.Context(), running.m)))
+	got := must[[]piecehash.Root](t)(st.Partials())
+	if len(got) != 2 || !slices.Contains(got, s.m.Root()) || !slices.Contains(got, running.m.Root()) {
+		t.Errorf("listed %v", got)
+	}
+	try(t, st.Remove(s.m.Root()))
+	if err := st.Remove(running.m.Root()); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("a download that runs: %v", err)
+	}
+	if got := must[[]piecehash.Root](t)(st.Partials()); !slices.Equal(got, []piecehash.Root{running.m.Root()}) {
+		t.Errorf("left %v", got)
+	}
+	root := s.m.Root().String()
+	try(t, os.WriteFile(filepath.Join(st.dir, partialDir, root), []byte("data alone"), 0o600))
+	if got := must[[]piecehash.Root](t)(st.Partials()); len(got) != 2 {
+		t.Errorf("data without a state is not listed: %v", got)
+	}
+}
