@@ -47,6 +47,7 @@ type Agent struct {
 	metrics *metrics
 	lan     *lan
 	board   board
+	tries   tries           // the cycle's
 	life    context.Context //nolint:containedctx // what outlives a cycle ends with Run or Once; set there
 
 	metricsUp func(addr string) // told where metrics are served; for tests
@@ -67,7 +68,7 @@ func New(cfg Config, opt Options) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{cfg: cfg, opt: opt, log: opt.Log, dir: stateDir(cfg.StateDir), id: DeviceID(key)}
+	a := &Agent{cfg: cfg, opt: opt, log: opt.Log, dir: stateDir(cfg.StateDir), id: DeviceID(key), tries: tries{}}
 	a.times = newSchedule(a.id, time.Duration(cfg.Interval))
 	a.gate = httpfallback.NewGate(httpfallback.GateConfig{
 		Rate: int64(cfg.Limits.Origin), UserAgent: "dunlin/" + opt.Version, Log: opt.Log,

@@ -60,6 +60,7 @@ func (a *Agent) round(ctx context.Context, now time.Time) error {
 	d := plan(surveyOf(got.view, a.cfg.Ring, have, a.device.rules), a.device.policy(a.id), got.view.Now())
 	a.board.list(a.remember(d.updates))
 	errs := append(d.refused, syncErr)
+	a.tries.keepOnly(d.jobs)
 	errs = append(errs, a.work(ctx, d.jobs, got)...)
 	a.tidy(ctx, got.view)
 	return worstOf(errs)
@@ -73,6 +74,15 @@ func (a *Agent) work(ctx context.Context, jobs []Job, got synced) []error {
 		if need := firstOf(j.After, failed); need != nil {
 			failed[j.Key] = true
 			a.tell(j, func(u *Update) { u.State, u.Reason = StateWaiting, "it needs "+need.ID+", which was not installed" })
+			continue
+		}
+		if last, until, paused := a.tries.paused(tryKeyOf(j), time.Now()); paused {
+			failed[j.Key] = true
+			errs = append(errs, last.err)
+			a.tell(j, func(u *Update) {
+				u.State, u.Error, u.Since = StateFailed, failure(last.err), last.when
+				u.Reason = fmt.Sprintf("failed %d times, not tried again before %s", last.failures, until.Format(time.RFC3339))
+			})
 			continue
 		}
 		err := a.do(ctx, &work{Job: j, synced: got})
@@ -100,6 +110,7 @@ type work struct {
 	Job
 	synced
 	done *Transfer // what the fetches that have ended brought
+	here bool      // the payload has arrived
 }
 
 // do gets an update and has it installed.
@@ -110,6 +121,9 @@ func (a *Agent) do(ctx context.Context, w *work) error {
 		err = fmt.Errorf("%v: %w", w.Job, err)
 	}
 	now := time.Now()
+	if w.here && ctx.Err() == nil {
+		a.tries.failed(tryKeyOf(w.Job), now, err)
+	}
 	a.tell(w.Job, func(u *Update) {
 		u.Since, u.Transfer = now, w.done
 		switch {
@@ -122,7 +136,7 @@ func (a *Agent) do(ctx context.Context, w *work) error {
 		}
 	})
 	if err != nil {
-		a.log.WarnContext(ctx, "update not installed, the next cycle tries again", slog.String("update", w.String()), slog.Any("err", err))
+		a.log.WarnContext(ctx, "update not installed, a later cycle tries again", slog.String("update", w.String()), slog.Any("err", err))
 	}
 	return err
 }
@@ -132,6 +146,7 @@ func (a *Agent) getAndInstall(ctx context.Context, w *work) (reboot bool, err er
 	if err != nil {
 		return false, err
 	}
+	w.here = true
 	a.tell(w.Job, func(u *Update) { u.State = StateInstalling })
 	file, checked, err := a.check(ctx, w, file)
 	if err != nil {

@@ -29,7 +29,7 @@ const (
 	StateSuperseded    State = "superseded"     // something newer is installed or approved
 	StateHeld          State = "held"           // the organisation wants nothing changed
 	StateRefused       State = "refused"        // approved, and must not be acted on
-	StateFailed        State = "failed"         // the last try did not succeed; the next cycle tries again
+	StateFailed        State = "failed"         // the last try did not succeed; a later cycle tries again
 	StateRemoved       State = "removed"        // taken away, as approved
 )
 
