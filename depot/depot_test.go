@@ -194,6 +194,45 @@ func TestPublishersComeAndGo(t *testing.T) {
 	checkModes(t, string(d.at))
 }
 
+// TestAddingAgainKeepsTheGrant: what was not said again is not given away.
+func TestAddingAgainKeepsTheGrant(t *testing.T) {
+	t.Parallel()
+	v := newVendor(t, "acme")
+	c := testConfig(t, v)
+	c.Publishers[0].Handlers, c.Publishers[0].Destinations = []string{"file"}, []string{"/opt"}
+	if _, err := Init(t.Context(), c, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	d, err := Open(c.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		g                      Grant
+		handlers, destinations string
+	}{
+		{Grant{}, "file", "/opt"},
+		{Grant{Handlers: []string{"file", "tree"}}, "file tree", "/opt"},
+		{Grant{Destinations: []string{"/srv", "/opt"}}, "file tree", "/srv /opt"},
+		{Grant{Replace: true}, "file tree", "/srv /opt"},
+		{Grant{Handlers: []string{"exec"}, Destinations: []string{"/"}}, "exec", "/"},
+	} {
+		step.g.Trust = v.trust
+		r, err := d.AddPublisher(t.Context(), step.g, unlock, time.Now(), quiet)
+		if err != nil || strings.Join(r.Handlers, " ") != step.handlers || strings.Join(r.Destinations, " ") != step.destinations {
+			t.Fatalf("%+v: %+v, %v", step, r, err)
+		}
+		signed, ok := deviceView(t, d, "pilot").Catalogue("acme")
+		if !ok || signed.Err() != nil {
+			t.Errorf("%+v: %v", step, signed.Err())
+		}
+		list, err := d.Publishers()
+		if err != nil || strings.Join(list[0].Handlers, " ") != step.handlers || strings.Join(list[0].Destinations, " ") != step.destinations {
+			t.Errorf("%+v: signed is %+v, %v", step, list, err)
+		}
+	}
+}
+
 func TestAPublisherCanBeGivenAnotherRoot(t *testing.T) {
 	t.Parallel()
 	old, renewed := newVendor(t, "acme"), newVendor(t, "acme")
@@ -203,7 +242,14 @@ func TestAPublisherCanBeGivenAnotherRoot(t *testing.T) {
 	if _, err := approve(t.Context(), d, "acme/app@1.0", "pilot"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.AddPublisher(t.Context(), Grant{Trust: renewed.trust}, unlock, time.Now(), quiet); err != nil {
+	_, err := d.AddPublisher(t.Context(), Grant{Trust: renewed.trust}, unlock, time.Now(), quiet)
+	if !fault.Is(err, fault.Refused) || !strings.Contains(fault.Hint(err), "--replace") {
+		t.Fatalf("another root unasked: %v (%s)", err, fault.Hint(err))
+	}
+	if got := offered(t, d, "pilot"); !slices.Equal(got, []string{"app@1.0"}) {
+		t.Errorf("after the refusal: %v", got)
+	}
+	if _, err := d.AddPublisher(t.Context(), Grant{Trust: renewed.trust, Replace: true}, unlock, time.Now(), quiet); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := approve(t.Context(), d, "acme/app@2.0", "pilot"); err != nil {

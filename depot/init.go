@@ -44,8 +44,9 @@ type InitConfig struct {
 // Grant is a publisher together with what the organisation lets it do.
 type Grant struct {
 	Trust        *metadata.Trust
-	Handlers     []string // empty: every handler that there is
-	Destinations []string // path prefixes; empty: "/", anywhere
+	Handlers     []string // empty: as before; for one who is new: every handler that there is
+	Destinations []string // path prefixes; empty: as before; for one who is new: "/", anywhere
+	Replace      bool     // another catalogue may take the place of the one that is trusted by this name
 }
 
 func (g Grant) record() *metadata.Publisher {

@@ -40,8 +40,9 @@ type AddResult struct {
 }
 
 // AddPublisher trusts a publisher, or replaces what was signed about it, and mirrors its catalogue, because devices miss
-// the catalogue of anybody they are told to trust. When only that fails, it stands in the result. It needs the offline
-// targets key.
+// the catalogue of anybody they are told to trust. When only that fails, it stands in the result. What the grant leaves
+// open stays as it was signed before; another root for a name that is trusted already is fault.Refused unless the grant
+// says Replace. It needs the offline targets key.
 func (d *Depot) AddPublisher(ctx context.Context, g Grant, unlock keys.Unlock, now time.Time, tell func(Progress)) (*AddResult, error) {
 	signer, err := d.keys.OfflineSigner(keyTargets, unlock)
 	if err != nil {
@@ -52,6 +53,9 @@ func (d *Depot) AddPublisher(ctx context.Context, g Grant, unlock keys.Unlock, n
 		return nil, err
 	}
 	defer lock.Release()
+	if g, err = d.inherit(g); err != nil {
+		return nil, err
+	}
 	if err := keepRoot(d.at, g.Trust); err != nil {
 		return nil, err
 	}
@@ -69,6 +73,35 @@ func (d *Depot) AddPublisher(ctx context.Context, g Grant, unlock keys.Unlock, n
 	tell(Progress{Step: "sync " + g.Trust.Publisher})
 	_, synced := d.syncOne(ctx, g.record(), now)
 	return &AddResult{*status, synced}, nil
+}
+
+// inherit fills in what a grant leaves open with what was signed before, and refuses another catalogue by a known name.
+func (d *Depot) inherit(g Grant) (Grant, error) {
+	name := g.Trust.Publisher
+	view, err := d.repo.View()
+	if err != nil {
+		return g, err
+	}
+	signed, ok := view.Target(repository.RoleTargets, metadata.PublisherPath(name))
+	if !ok {
+		return g, nil
+	}
+	if root := piecehash.Hash(sha256.Sum256(g.Trust.Root)); root != signed.SHA256 && !g.Replace {
+		return g, fault.WithHint(
+			fault.New(fault.Refused, "add publisher %s: the root of its catalogue has SHA-256 %v, and the one that is trusted by this name has %v", name, root, signed.SHA256),
+			"compare the fingerprint with what the publisher says, by another way than the file came; if it is right, add the file with --replace")
+	}
+	before, err := metadata.ParsePublisher(signed.Custom)
+	if err != nil {
+		return g, fmt.Errorf("read what is signed about publisher %s: %w", name, err)
+	}
+	if len(g.Handlers) == 0 {
+		g.Handlers = before.Handlers
+	}
+	if len(g.Destinations) == 0 {
+		g.Destinations = before.Destinations
+	}
+	return g, nil
 }
 
 // forgetRoots removes the kept roots of a publisher but one.

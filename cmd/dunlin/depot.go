@@ -50,8 +50,8 @@ func offlineFlag() cli.Flag {
 // grantFlags say what a publisher may do.
 func grantFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "handler", Usage: "allow the publisher this `HANDLER` (file, tree, exec) and no other; may be repeated; default: all"},
-		&cli.StringSliceFlag{Name: "dest", Usage: "let the publisher install below this `PATH` and nowhere else; may be repeated; default: anywhere"},
+		&cli.StringSliceFlag{Name: "handler", Usage: "allow the publisher this `HANDLER` (file, tree, exec) and no other; may be repeated; default: as before, at first all"},
+		&cli.StringSliceFlag{Name: "dest", Usage: "let the publisher install below this `PATH` and nowhere else; may be repeated; default: as before, at first anywhere"},
 	}
 }
 
@@ -118,5 +118,5 @@ func readGrant(c *cli.Context, name string) (depot.Grant, error) {
 	if err != nil {
 		return depot.Grant{}, fmt.Errorf("%s: %w", filepath.Base(name), err)
 	}
-	return depot.Grant{Trust: trust, Handlers: c.StringSlice("handler"), Destinations: c.StringSlice("dest")}, nil
+	return depot.Grant{Trust: trust, Handlers: c.StringSlice("handler"), Destinations: c.StringSlice("dest"), Replace: c.Bool("replace")}, nil
 }

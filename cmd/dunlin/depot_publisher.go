@@ -18,7 +18,7 @@ func depotPublisherCommand() *cli.Command {
 		Subcommands: []*cli.Command{
 			{
 				Name: "add", Usage: "trust a publisher, or replace what is trusted of it (needs the offline targets key)", ArgsUsage: "FILE.trust",
-				Flags: depotFlags(append(grantFlags(), offlineFlag())...), Action: depotPublisherAdd,
+				Flags: depotFlags(append(grantFlags(), replaceFlag(), offlineFlag())...), Action: depotPublisherAdd,
 			},
 			{
 				Name: "remove", Usage: "trust a publisher no more, and take back its approvals (needs the offline targets key)", ArgsUsage: "NAME",
@@ -27,6 +27,10 @@ func depotPublisherCommand() *cli.Command {
 			{Name: "list", Usage: "show who is trusted, and for what", Flags: depotFlags(), Action: depotPublisherList},
 		},
 	}
+}
+
+func replaceFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "replace", Usage: "let another catalogue take the place of the one that is trusted by this name"}
 }
 
 func depotPublisherAdd(c *cli.Context) error {
