@@ -72,7 +72,7 @@ func demoReady(c *cli.Context, r *demo.Running) error {
 func printPlaces(w io.Writer, r *demo.Running) {
 	fmt.Fprintf(w, "\neverything runs until you press Ctrl-C; the files are in %s\n  depot   %s\n  origin  %s\n", r.Dir, r.Depot, r.Origin)
 	for i, d := range r.Result.Devices {
-		fmt.Fprintf(w, "  %s  metrics http://%s:9680/metrics, status: dunlin status --config %s\n", d.Name, d.Addr, r.Agents[i])
+		fmt.Fprintf(w, "  %s  metrics http://%s:9680/metrics, status: dunlin status --control %s\n", d.Name, d.Addr, r.Controls[i])
 	}
 }
 

@@ -71,11 +71,11 @@ type From struct {
 
 // Running is where to look while everything runs.
 type Running struct {
-	Result *Result
-	Dir    string
-	Depot  string   // URL of the metadata
-	Origin string   // URL of the content
-	Agents []string // config files, for dunlin status --config
+	Result   *Result
+	Dir      string
+	Depot    string   // URL of the metadata
+	Origin   string   // URL of the content
+	Controls []string // sockets of the agents, for dunlin status --control
 }
 
 // Run goes through the whole life of one update. It stops every process that it started before it returns.
@@ -119,7 +119,7 @@ func Run(ctx context.Context, o Options) (res *Result, err error) {
 func (s *stage) running(res *Result) *Running {
 	r := &Running{Result: res, Dir: s.Dir, Depot: "https://" + s.depotTLS, Origin: "http://" + s.originAddr}
 	for _, d := range s.devices {
-		r.Agents = append(r.Agents, d.config)
+		r.Controls = append(r.Controls, d.control)
 	}
 	return r
 }

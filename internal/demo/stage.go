@@ -39,9 +39,9 @@ type stage struct {
 }
 
 type device struct {
-	name, addr, config, state, root string
-	peer                            string // multiaddr
-	status                          agent.Update
+	name, addr, config, state, control, root string
+	peer                                     string // multiaddr
+	status                                   agent.Update
 }
 
 // network hands out loopback addresses of the demonstration's own, so that two of them do not meet.
@@ -186,6 +186,7 @@ func (s *stage) join(ctx context.Context) error {
 	for i := range s.Devices {
 		name := fmt.Sprintf("device-%d", i+1)
 		d := &device{name: name, addr: s.net.host(11 + i), config: s.path(name, "agent.yaml"), state: s.path(name, "state"), root: s.path(name, "root")}
+		d.control = filepath.Join(d.state, "control.sock")
 		if err := os.MkdirAll(d.root, 0o700); err != nil {
 			return err
 		}
@@ -217,7 +218,7 @@ func (s *stage) startAgents(ctx context.Context) error {
 	for i, d := range s.devices {
 		args := []string{
 			"agent", "run", "--config", d.config, "--listen", d.addr + ":7680", "--root", d.root, "--interval", "2s",
-			"--control", d.state + "/control.sock", "--metrics", d.addr + ":9680",
+			"--control", d.control, "--metrics", d.addr + ":9680",
 		}
 		for j, o := range s.devices {
 			if i != j {
@@ -252,7 +253,7 @@ func (s *stage) waitInstalled(ctx context.Context) error {
 }
 
 func (s *stage) hasInstalled(ctx context.Context, d *device) bool {
-	out, err := s.run(ctx, "status", "--json", "--control", d.state+"/control.sock")
+	out, err := s.run(ctx, "status", "--json", "--control", d.control)
 	if err != nil {
 		return false // it is only just starting
 	}
