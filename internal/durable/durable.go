@@ -15,11 +15,12 @@ const TempPattern = ".*.dunlin-tmp"
 
 // WriteFile replaces the file at path with data. After a crash the path holds the old content or the new. The mode is
 // perm exactly, whatever the umask, and is set before the first byte is written. A symbolic link at path is replaced,
-// not followed. Concurrent calls for one path are safe: one of them wins.
+// not followed. Concurrent calls for one path are safe: one of them wins. Here as in the whole package, a disk that is
+// full, read-only or broken is fault.Unavailable.
 func WriteFile(path string, data []byte, perm fs.FileMode) error {
 	temp, err := writeTemp(path, data, perm)
 	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+		return diskFault(path, fmt.Errorf("write %s: %w", path, err))
 	}
 	if err := Rename(temp, path); err != nil {
 		_ = os.Remove(temp)
@@ -55,7 +56,7 @@ func fill(f *os.File, data []byte, perm fs.FileMode) error {
 // Rename moves from to to, replacing it, and syncs the folders of both. The bytes behind from must be synced already.
 func Rename(from, to string) error {
 	if err := os.Rename(from, to); err != nil {
-		return fmt.Errorf("rename to %s: %w", to, err)
+		return diskFault(to, fmt.Errorf("rename to %s: %w", to, err))
 	}
 	return syncDirs(from, to)
 }
@@ -63,7 +64,7 @@ func Rename(from, to string) error {
 // RenameNew is Rename for a name that must be free: it fails with fs.ErrExist when to exists, without touching it.
 func RenameNew(from, to string) error {
 	if err := renameNew(from, to); err != nil {
-		return fmt.Errorf("rename to %s: %w", to, err)
+		return diskFault(to, fmt.Errorf("rename to %s: %w", to, err))
 	}
 	return syncDirs(from, to)
 }
@@ -85,7 +86,7 @@ func Remove(path string) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("remove %s: %w", path, err)
+		return diskFault(path, fmt.Errorf("remove %s: %w", path, err))
 	}
 	return SyncDir(filepath.Dir(path))
 }
@@ -94,12 +95,12 @@ func Remove(path string) error {
 func SyncDir(path string) error {
 	d, err := os.Open(path)
 	if err != nil {
-		return fmt.Errorf("sync folder %s: %w", path, err)
+		return diskFault(path, fmt.Errorf("sync folder %s: %w", path, err))
 	}
 	defer d.Close()
 	// Some network and FUSE file systems cannot sync a folder and say so; there is nothing better to do on them.
 	if err := d.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, errors.ErrUnsupported) {
-		return fmt.Errorf("sync folder %s: %w", path, err)
+		return diskFault(path, fmt.Errorf("sync folder %s: %w", path, err))
 	}
 	return nil
 }

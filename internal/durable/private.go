@@ -29,7 +29,7 @@ func MkdirPrivate(path string) error {
 	case errors.Is(err, fs.ErrExist):
 		return CheckPrivate(path)
 	default:
-		return fmt.Errorf("make folder: %w", err)
+		return diskFault(path, fmt.Errorf("make folder: %w", err))
 	}
 }
 
