@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 
@@ -48,18 +49,9 @@ func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 // asks for it on the terminal.
 func readPassphrase(prompt string) ([]byte, error) {
 	if name := os.Getenv("DUNLIN_PASSPHRASE_FILE"); name != "" {
-		f, err := os.Open(name)
+		b, err := readPassphraseFile(name)
 		if err != nil {
-			return nil, fault.New(fault.Usage, "read passphrase: %w", err)
-		}
-		defer f.Close()
-		b, err := io.ReadAll(io.LimitReader(f, maxPassphraseFile+1))
-		if err != nil {
-			return nil, fault.New(fault.Usage, "read passphrase: %w", err)
-		}
-		b = bytes.TrimSuffix(b, []byte("\n"))
-		if len(b) == 0 || len(b) > maxPassphraseFile {
-			return nil, fault.New(fault.Usage, "read passphrase: %s is empty or larger than %d bytes", name, maxPassphraseFile)
+			return nil, fault.Wrap(fault.Usage, fmt.Errorf("read passphrase: %w", err))
 		}
 		return b, nil
 	}
@@ -76,6 +68,34 @@ func readPassphrase(prompt string) ([]byte, error) {
 	}
 	if len(b) == 0 {
 		return nil, fault.New(fault.Usage, "read passphrase: it is empty")
+	}
+	return b, nil
+}
+
+// readPassphraseFile refuses a file that others than its owner can read: what it holds unlocks the keys of a publisher or
+// of an organisation.
+func readPassphraseFile(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	const others fs.FileMode = 0o044 // may read
+	if perm := info.Mode().Perm(); perm&others != 0 {
+		return nil, fault.WithHint(fault.New(fault.Usage, "%s can be read by others than its owner (mode %#o)", name, perm),
+			"chmod 600 %s; and choose another passphrase if somebody may have read it", name)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxPassphraseFile+1))
+	if err != nil {
+		return nil, err
+	}
+	b = bytes.TrimSuffix(b, []byte("\n"))
+	if len(b) == 0 || len(b) > maxPassphraseFile {
+		return nil, fmt.Errorf("%s is empty or larger than %d bytes", name, maxPassphraseFile)
 	}
 	return b, nil
 }
