@@ -38,7 +38,7 @@ type Config struct {
 	Group string
 	// Role is what this device tells its peers it is.
 	Role fetch.Role
-	// UploadRate bounds payload sent, in bytes per second over all peers; 0 does not.
+	// UploadRate bounds what is sent of pieces and layers, in bytes per second over all peers; 0 does not.
 	UploadRate int64
 	// Limits bound what peers can cost. The zero value takes DefaultLimits.
 	Limits Limits

@@ -159,10 +159,12 @@ func (l *link) writeLayer(ctx context.Context, s conn.Stream, m *piecehash.Manif
 		if len(part) < hashesPerPart*32 && i < m.Pieces()-1 {
 			continue
 		}
-		if err := l.flow.Turn(ctx, len(part)); err != nil {
+		b := wire.EncodeLayer(&wire.LayerPart{Data: part})
+		if err := l.flow.Turn(ctx, len(b)); err != nil {
 			return err
 		}
-		if _, err := s.Write(wire.EncodeLayer(&wire.LayerPart{Data: part})); err != nil {
+		if n, err := s.Write(b); err != nil {
+			l.flow.Return(len(b) - n)
 			return err
 		}
 		part = part[:0]

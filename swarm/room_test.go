@@ -258,6 +258,8 @@ func TestBusy(t *testing.T) {
 	data, m := fetchtest.Content(1, 32<<20, 1<<20)
 	lan := swarmtest.Start(t, 2, nil)
 	g := &gate{Part: fetchtest.FullPart(m, data), open: make(chan struct{})}
+	open := sync.OnceFunc(func() { close(g.open) })
+	defer open()
 	join(t, lan.Nodes[0], g)
 	p := next[fetch.Joined](t, join(t, lan.Nodes[1], fetchtest.NewPart(m)).Hear()).Peer
 	var busy, served atomic.Int32
@@ -271,7 +273,7 @@ func TestBusy(t *testing.T) {
 				served.Add(1)
 			case errors.As(err, &b) && b.RetryAfter > 0:
 				if busy.Add(1) == 15 {
-					close(g.open)
+					open()
 				}
 			default:
 				t.Error(err)

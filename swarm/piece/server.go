@@ -3,7 +3,6 @@ package piece
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"slices"
 	"sync"
@@ -18,7 +17,6 @@ import (
 // Bounds of serving one peer.
 const (
 	maxPending = 16 // requests that wait; more are answered busy
-	maxRefused = 64 // answers without payload that wait; then we stop reading
 	stall      = 250 * time.Millisecond
 )
 
@@ -50,19 +48,18 @@ type Service struct {
 	Log       *slog.Logger
 }
 
-// server answers one peer's requests. read takes them, write answers them in order.
+// server answers one peer's requests. read takes them and refuses what must be, write sends the pieces in order.
 type server struct {
 	Service
 	stream conn.Stream
+	wake   chan struct{} // cap 1: write has something to do
+
+	writing sync.Mutex // held for each message as a whole
 
 	mu      sync.Mutex // guards the rest
 	pending []pending
 	current *wire.Request // being answered
 	dropped bool          // the peer has cancelled current
-	refused []wire.Answer
-
-	wake chan struct{} // cap 1: write has something to do
-	room chan struct{} // cap 1: refused has been written
 }
 
 // pending is a request with the content that it was found to mean. Its piece is promised to the scheduler.
@@ -82,7 +79,7 @@ func Serve(ctx context.Context, s conn.Stream, service Service) error {
 	defer stop()
 	service.Flow.Hold()
 	defer service.Flow.LetGo()
-	v := &server{Service: service, stream: s, wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+	v := &server{Service: service, stream: s, wake: make(chan struct{}, 1)}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		defer cancel()
@@ -90,7 +87,7 @@ func Serve(ctx context.Context, s conn.Stream, service Service) error {
 			v.Log.LogAttrs(ctx, slog.LevelDebug, "upload ended", slog.String("err", err.Error()))
 		}
 	})
-	err := v.read(ctx)
+	err := v.read()
 	cancel()
 	wg.Wait()
 	v.forget(func(pending) bool { return true })
@@ -100,7 +97,7 @@ func Serve(ctx context.Context, s conn.Stream, service Service) error {
 	return nil
 }
 
-func (v *server) read(ctx context.Context) error {
+func (v *server) read() error {
 	r := conn.Reader(v.stream)
 	for {
 		b, err := r.Next()
@@ -113,7 +110,7 @@ func (v *server) read(ctx context.Context) error {
 		}
 		switch m := m.(type) {
 		case *wire.Request:
-			err = v.request(ctx, m)
+			err = v.request(m)
 		case *wire.Cancel:
 			v.cancel(m.ID)
 		}
@@ -123,33 +120,39 @@ func (v *server) read(ctx context.Context) error {
 	}
 }
 
-// request queues a request or refuses it. A peer that keeps asking without reading the refusals is not read any more.
-func (v *server) request(ctx context.Context, m *wire.Request) error {
+// request queues a request, or refuses it at once. A peer that does not read its refusals is not read any more.
+func (v *server) request(m *wire.Request) error {
 	c := v.Lookup(m.Room)
-	v.mu.Lock()
-	switch {
-	case c == nil || m.Piece >= c.m.Pieces() || !c.source.Has(m.Piece):
-		v.refused = append(v.refused, &wire.NotHere{ID: m.ID})
-	case len(v.pending) >= maxPending, !v.Scheduler.Promise(c.m.PieceSize(m.Piece), len(v.pending) == 0 && v.current == nil):
-		wait := v.Flow.Wait(len(v.pending)+1, c.m.PieceLength())
-		v.refused = append(v.refused, &wire.Busy{ID: m.ID, Retry: wait})
-	default:
-		v.pending = append(v.pending, pending{m, c})
+	if c == nil || m.Piece >= c.m.Pieces() || !c.source.Has(m.Piece) {
+		return v.refuse(&wire.NotHere{ID: m.ID})
 	}
-	crowded := len(v.refused) >= maxRefused
-	v.mu.Unlock()
-	v.wakeWriter()
-	for crowded {
-		select {
-		case <-v.room:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		v.mu.Lock()
-		crowded = len(v.refused) >= maxRefused
-		v.mu.Unlock()
+	if wait := v.queue(pending{m, c}); wait > 0 {
+		return v.refuse(&wire.Busy{ID: m.ID, Retry: wait})
+	}
+	select {
+	case v.wake <- struct{}{}:
+	default:
 	}
 	return nil
+}
+
+// queue takes a request in, or says how long the peer should stay away.
+func (v *server) queue(p pending) (wait time.Duration) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	only := len(v.pending) == 0 && v.current == nil
+	if len(v.pending) >= maxPending || !v.Scheduler.Promise(p.size(), only) {
+		return v.Flow.Wait(len(v.pending)+1, p.content.m.PieceLength())
+	}
+	v.pending = append(v.pending, p)
+	return 0
+}
+
+// refuse writes an answer without payload; it does not wait behind pieces, but between two slices.
+func (v *server) refuse(m wire.Answer) error {
+	v.writing.Lock()
+	defer v.writing.Unlock()
+	return conn.Send(v.stream, wire.EncodeAnswer(m))
 }
 
 func (v *server) cancel(id uint32) {
@@ -178,19 +181,9 @@ func (v *server) forgetLocked(match func(pending) bool) {
 	})
 }
 
-func (v *server) wakeWriter() {
-	select {
-	case v.wake <- struct{}{}:
-	default:
-	}
-}
-
 // write answers until the stream ends.
 func (v *server) write(ctx context.Context) error {
 	for {
-		if err := v.refuse(); err != nil {
-			return err
-		}
 		if p, ok := v.next(); ok {
 			err := v.answer(ctx, p.Request, p.content)
 			v.Scheduler.Kept(p.size())
@@ -205,25 +198,6 @@ func (v *server) write(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-}
-
-// refuse writes the answers without payload; they do not wait behind pieces.
-func (v *server) refuse() error {
-	v.mu.Lock()
-	var b []byte
-	for _, m := range v.refused {
-		b = append(b, wire.EncodeAnswer(m)...)
-	}
-	v.refused = v.refused[:0]
-	v.mu.Unlock()
-	if len(b) == 0 {
-		return nil
-	}
-	select {
-	case v.room <- struct{}{}:
-	default:
-	}
-	return conn.Send(v.stream, b)
 }
 
 func (v *server) next() (p pending, ok bool) {
@@ -249,7 +223,7 @@ func (v *server) wanted() bool {
 // when others wait for the memory and this peer does not read, it is given up and read again.
 func (v *server) answer(ctx context.Context, m *wire.Request, c *Content) error {
 	if !c.source.Has(m.Piece) { // it was left since
-		return conn.Send(v.stream, wire.EncodeAnswer(&wire.NotHere{ID: m.ID}))
+		return v.refuse(&wire.NotHere{ID: m.ID})
 	}
 	p := &loan{memory: v.Memory, content: c, piece: m.Piece}
 	defer p.release()
@@ -262,18 +236,15 @@ func (v *server) answer(ctx context.Context, m *wire.Request, c *Content) error 
 			return v.missing(ctx, m, off, err)
 		}
 		n := min(wire.MaxSlice, size-off)
-		if err := v.Flow.Turn(ctx, n); err != nil {
+		b := wire.AppendSlice(frame[:0], c.squeeze.slice(m, off, data[off:off+n]))
+		if err := v.Flow.Turn(ctx, len(b)); err != nil {
 			return err
 		}
-		b := wire.AppendSlice(frame[:0], c.squeeze.slice(m, off, data[off:off+n]))
 		if err := v.push(b, p); err != nil {
 			return err
 		}
 		v.Sent(n, len(b))
 		off += n
-		if err := v.refuse(); err != nil {
-			return err
-		}
 	}
 	return nil
 }
@@ -284,12 +255,14 @@ func (v *server) missing(ctx context.Context, m *wire.Request, off int, err erro
 		return err
 	}
 	v.Log.LogAttrs(ctx, slog.LevelWarn, "piece cannot be served", slog.Int("piece", m.Piece), slog.String("err", err.Error()))
-	return conn.Send(v.stream, wire.EncodeAnswer(&wire.NotHere{ID: m.ID}))
+	return v.refuse(&wire.NotHere{ID: m.ID})
 }
 
 // push writes a frame. A peer that does not take it within conn.WriteTimeout is given up; one that merely stalls loses the
 // piece's memory to others that wait for it.
 func (v *server) push(b []byte, p *loan) error {
+	v.writing.Lock()
+	defer v.writing.Unlock()
 	for deadline := time.Now().Add(conn.WriteTimeout); ; {
 		if err := v.stream.SetWriteDeadline(time.Now().Add(stall)); err != nil {
 			return err
@@ -300,9 +273,7 @@ func (v *server) push(b []byte, p *loan) error {
 			return nil
 		}
 		if !timedOut(err) || time.Now().After(deadline) {
-			if err == nil {
-				err = io.ErrShortWrite
-			}
+			v.Flow.Return(len(b))
 			return err
 		}
 		p.yield()

@@ -20,7 +20,7 @@ const (
 	guessedRate  = 12.5e6                 // bytes per second, before anything was measured
 	sampleTime   = 200 * time.Millisecond
 	stalledAfter = 500 * time.Millisecond // a link that got rid of nothing for so long holds up only itself
-	muxHeaders   = 2*12 + 24              // bytes around a slice's payload before encryption
+	muxHeaders   = 12                     // bytes around a message before encryption
 
 	ShortWait = 50 * time.Millisecond // least that a busy device asks a peer to stay away
 	LongWait  = 2 * time.Second       // most
@@ -143,7 +143,8 @@ func (u *Scheduler) pace() float64 {
 	return r
 }
 
-// Turn waits until n bytes, at most wire.MaxSlice, may be given to the flow's connection. The error is ctx's.
+// Turn waits until n bytes, at most wire.MaxMessage and a little, may be given to the flow's connection: as they are
+// sent, compressed if they are. Those that are not given after all must be returned. The error is ctx's.
 func (f *Flow) Turn(ctx context.Context, n int) error {
 	u := f.up
 	t := &turn{flow: f, n: n, ok: make(chan struct{})}
@@ -169,6 +170,13 @@ func (f *Flow) Turn(ctx context.Context, n int) error {
 	defer u.mu.Unlock()
 	u.waiting = slices.DeleteFunc(u.waiting, func(o *turn) bool { return o == t })
 	return ctx.Err()
+}
+
+// Return takes back n bytes of a turn that could not be given to the connection.
+func (f *Flow) Return(n int) {
+	f.up.mu.Lock()
+	defer f.up.mu.Unlock()
+	f.handed -= int64(n)
 }
 
 // Run gives turns as the links get rid of what they have, until ctx ends.

@@ -181,3 +181,24 @@ func TestPromises(t *testing.T) {
 		t.Error("three seconds of promises are not")
 	}
 }
+
+// TestReturnedTurns: what was granted and could not be sent does not count as unsent for ever.
+func TestReturnedTurns(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		u := New(0)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		go u.Run(ctx)
+		f := u.NewFlow(func() int64 { return 0 }, func() int64 { return 0 })
+		f.Hold()
+		defer f.LetGo()
+		for i := range 100 {
+			if err := f.Turn(ctx, wire.MaxSlice); err != nil {
+				t.Fatalf("turn %d: %v", i, err)
+			}
+			f.Return(wire.MaxSlice)
+		}
+		cancel()
+	})
+}
