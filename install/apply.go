@@ -92,6 +92,8 @@ func (t *Transaction) blame(ctx context.Context, err error) error {
 		return fault.WithHint(fault.New(fault.Install, "%w: its time was up", err), "the publisher can give it a longer timeout")
 	case !t.v.payload.intact():
 		return fault.New(fault.Untrusted, "%w", err)
+	case fault.Is(err, fault.Untrusted) && fault.Hint(err) == "":
+		return fault.WithHint(err, "withdraw the approval, and ask the publisher how this came to be signed")
 	}
 	return disk.Fault(fault.Install, t.v.Update().Destination, err)
 }

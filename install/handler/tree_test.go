@@ -155,8 +155,8 @@ func TestHostileTreesLeaveNothing(t *testing.T) {
 		must(t, w.WriteHeader(h))
 		must(t, w.Close())
 		b, err := install(t, packed.Bytes(), asTree)
-		if !fault.Is(err, fault.Untrusted) {
-			t.Errorf("%s: %v: %v", name, fault.Of(err), err)
+		if !fault.Is(err, fault.Untrusted) || fault.Hint(err) == "" {
+			t.Errorf("%s: %v: %v (%s)", name, fault.Of(err), err, fault.Hint(err))
 		}
 		left(t, b.Root)
 		good := tarOf(t, "f", "x")

@@ -137,6 +137,5 @@ func (s *source) note(err error) error {
 }
 
 func hostile(format string, args ...any) error {
-	return fault.WithHint(fault.New(fault.Untrusted, "read archive: "+format, args...),
-		"ask the publisher why it was packed like this; until you know, do not approve it")
+	return fault.New(fault.Untrusted, "read archive: "+format, args...)
 }

@@ -88,7 +88,7 @@ func TestAttacks(t *testing.T) {
 func refused(t *testing.T, packed []byte, why string) {
 	t.Helper()
 	_, err := unpack(t, packed, archive.Options{})
-	if !fault.Is(err, fault.Untrusted) || fault.Hint(err) == "" || !strings.Contains(err.Error(), why) {
+	if !fault.Is(err, fault.Untrusted) || !strings.Contains(err.Error(), why) {
 		t.Errorf("%v: %v; want untrusted, with %q", fault.Of(err), err, why)
 	}
 	if err != nil && (len(err.Error()) > 1000 || strings.ContainsAny(err.Error(), "\x1b\n")) {
