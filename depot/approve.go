@@ -188,6 +188,9 @@ func whatThereIs(cat *metadata.Catalogue, ref Ref) string {
 func permits(p *metadata.Publisher, t *metadata.Target, r ApproveRequest) error {
 	u := t.Update
 	name := Ref{p.Name, u.ID, u.Version}
+	outside := slices.IndexFunc(u.Writes(), func(w string) bool {
+		return !slices.ContainsFunc(p.Destinations, func(prefix string) bool { return within(w, prefix) })
+	})
 	switch {
 	case r.Action == metadata.ActionHold:
 		return nil
@@ -197,8 +200,8 @@ func permits(p *metadata.Publisher, t *metadata.Target, r ApproveRequest) error 
 		return widen(name, fmt.Sprintf("installs with handler %s", u.Handler), strings.Join(p.Handlers, ", "))
 	case u.Health != nil && !slices.Contains(p.Handlers, metadata.HandlerExec):
 		return widen(name, fmt.Sprintf("has a health check, which needs handler %s", metadata.HandlerExec), strings.Join(p.Handlers, ", "))
-	case u.Destination != "" && !slices.ContainsFunc(p.Destinations, func(prefix string) bool { return within(u.Destination, prefix) }):
-		return widen(name, fmt.Sprintf("installs to %.80q", u.Destination), strings.Join(p.Destinations, ", "))
+	case outside >= 0:
+		return widen(name, fmt.Sprintf("installs to %.80q", u.Writes()[outside]), strings.Join(p.Destinations, ", "))
 	case !slices.ContainsFunc(p.Keys, func(k metadata.PayloadKey) bool { return k.Scheme == u.Signature.Scheme && k.ID == u.Signature.KeyID }):
 		return fault.WithHint(fault.New(fault.Refused, "approve %v: its payload is signed with key %.40q, which is not among those trusted", name, u.Signature.KeyID),
 			"if the publisher has a new key, add its new trust file with `dunlin depot publisher add`")

@@ -101,6 +101,9 @@ func TestApproveRefusals(t *testing.T) {
 	v.release(t, "app", "1.1", 2, randomBytes(100), nil)
 	v.release(t, "tool", "7", 1, randomBytes(100), func(u *metadata.Update, _ *repository.Target) { u.Destination = "/optional/tool" })
 	v.release(t, "run", "1", 1, randomBytes(100), func(u *metadata.Update, _ *repository.Target) { u.Handler, u.Destination = metadata.HandlerExec, "" })
+	v.release(t, "tree", "1", 1, randomBytes(100), func(u *metadata.Update, _ *repository.Target) {
+		u.Handler, u.Destination, u.Uncompressed = metadata.HandlerTree, "/srv/app", 100
+	})
 	v.release(t, "checked", "1", 1, randomBytes(100), func(u *metadata.Update, _ *repository.Target) {
 		u.Health = &metadata.HealthCheck{Command: []string{"/bin/sh", "-c", "id"}}
 	})
@@ -116,7 +119,7 @@ func TestApproveRefusals(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := testConfig(t, v)
-	c.Publishers[0].Handlers, c.Publishers[0].Destinations = []string{"file"}, []string{"/opt"}
+	c.Publishers[0].Handlers, c.Publishers[0].Destinations = []string{"file", "tree"}, []string{"/opt", "/srv/app"}
 	if _, err := Init(t.Context(), c, time.Now()); err != nil {
 		t.Fatal(err)
 	}
@@ -145,6 +148,7 @@ func TestApproveRefusals(t *testing.T) {
 		"removal":           {ApproveRequest{Update: "acme/app@1.0", Rings: []string{"pilot"}, Action: metadata.ActionRemove}, fault.Refused, "hold"},
 		"destination":       {ApproveRequest{Update: "acme/tool@7", Rings: []string{"pilot"}}, fault.Refused, "--dest"},
 		"handler":           {ApproveRequest{Update: "acme/run@1", Rings: []string{"pilot"}}, fault.Refused, "--handler"},
+		"beside it":         {ApproveRequest{Update: "acme/tree@1", Rings: []string{"pilot"}}, fault.Refused, "--dest"},
 		"health check":      {ApproveRequest{Update: "acme/checked@1", Rings: []string{"pilot"}}, fault.Refused, "--handler"},
 		"payload key":       {ApproveRequest{Update: "acme/other-key@1", Rings: []string{"pilot"}}, fault.Refused, "new trust file"},
 		"crit":              {ApproveRequest{Update: "acme/newer@1", Rings: []string{"pilot"}}, fault.Refused, "newer agent"},

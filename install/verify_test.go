@@ -150,6 +150,12 @@ func TestVerifyAttacks(t *testing.T) {
 			s.b.Org.SetRecord(s.b.Publisher)
 			s.r.Bundle = s.b.Org.Bundle()
 		}, fault.Refused, "write to"},
+		"a tree whose destination is the prefix itself": {func(s scene) {
+			s.b.Publisher.Record.Destinations = []string{destination(s.b)}
+			s.b.Org.SetRecord(s.b.Publisher)
+			republish(s.b, s.u, func(u *metadata.Update) { u.Handler, u.Uncompressed = metadata.HandlerTree, 1<<20 })
+			s.r.Bundle = s.b.Org.Bundle()
+		}, fault.Refused, "app.versions"},
 		"a key that is not trusted any more": {func(s scene) {
 			s.b.Publisher.Record.Keys = s.b.Org.Trust("other").Record.Keys
 			s.b.Org.SetRecord(s.b.Publisher)

@@ -153,16 +153,18 @@ func (a approved) agreed() (*Target, error) {
 
 // allows is the organisation's bound on what a publisher may do, whatever it signs.
 func (p *Publisher) allows(u *Update) error {
-	known := slices.ContainsFunc(p.Keys, func(k PayloadKey) bool { return k.Scheme == u.Signature.Scheme && k.ID == u.Signature.KeyID })
 	for _, h := range u.Needs() {
 		if !slices.Contains(p.Handlers, h) {
 			return refuse("publisher %s may not use the handler %s%s", p.Name, h, forHealth(u, h))
 		}
 	}
-	return firstError(
-		demand(known, "its payload is signed with key %s, which the organisation does not trust", u.Signature.KeyID),
-		demand(u.Destination == "" || slices.ContainsFunc(p.Destinations, func(d string) bool { return within(d, u.Destination) }),
-			"publisher %s may not write to %s", p.Name, u.Destination))
+	for _, w := range u.Writes() {
+		if !slices.ContainsFunc(p.Destinations, func(d string) bool { return within(d, w) }) {
+			return refuse("publisher %s may not write to %s", p.Name, w)
+		}
+	}
+	known := slices.ContainsFunc(p.Keys, func(k PayloadKey) bool { return k.Scheme == u.Signature.Scheme && k.ID == u.Signature.KeyID })
+	return demand(known, "its payload is signed with key %s, which the organisation does not trust", u.Signature.KeyID)
 }
 
 // forHealth says what a handler is needed for when it is not the one that installs.

@@ -109,6 +109,13 @@ func TestRefusals(t *testing.T) {
 			s.org.Approve("pilot", s.pub, s.app, nil)
 		}, fault.Refused, "handler exec"},
 		"destination": {func(s *scene) { s.pub.Record.Destinations = []string{"/op", "/srv"}; s.org.SetRecord(s.pub) }, fault.Refused, "/opt/app"},
+		"a tree beside what is allowed": {func(s *scene) {
+			s.pub.Record.Destinations = []string{"/opt/app"}
+			s.org.SetRecord(s.pub)
+			s.app.Handler, s.app.Uncompressed = metadata.HandlerTree, 1
+			s.pub.Add(s.app, payload())
+			s.org.Approve("pilot", s.pub, s.app, nil)
+		}, fault.Refused, "/opt/app.versions"},
 		"payload key": {func(s *scene) {
 			other := s.org.Trust("other")
 			s.pub.Record.Keys = other.Record.Keys

@@ -126,6 +126,22 @@ func (t *Target) Content() (piecehash.Content, error) {
 	return piecehash.NewContent(t.Update.Root, t.Length, t.Update.PieceLength)
 }
 
+// VersionsSuffix is of the folder beside its destination in which the handler tree keeps what it has unpacked.
+const VersionsSuffix = ".versions"
+
+// Writes returns the paths, with all below them, that the handler writes to: the destination, if there is one, and for a
+// tree also the folder of versions beside it. What a program writes to nobody can say.
+func (u *Update) Writes() []string {
+	switch {
+	case u.Destination == "":
+		return nil
+	case u.Handler == HandlerTree:
+		return []string{u.Destination, u.Destination + VersionsSuffix}
+	default:
+		return []string{u.Destination}
+	}
+}
+
 // Needs returns the handlers that publisher and device must both be allowed to use: the one that installs, and exec where
 // there is a health check, because that is any program of the machine with any arguments.
 func (u *Update) Needs() []string {

@@ -1,6 +1,7 @@
 package metadata_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/dunlin-project/dunlin/metadata"
@@ -25,6 +26,24 @@ func TestReplaces(t *testing.T) {
 	} {
 		if got := c.a.Replaces(c.b); got != c.want {
 			t.Errorf("%+v over %+v: %v", c.a, c.b, got)
+		}
+	}
+}
+
+func TestWritesAndNeeds(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		u             metadata.Update
+		writes, needs string
+	}{
+		{metadata.Update{Handler: metadata.HandlerFile, Destination: "/opt/a"}, "/opt/a", "file"},
+		{metadata.Update{Handler: metadata.HandlerTree, Destination: "/opt/a"}, "/opt/a /opt/a.versions", "tree"},
+		{metadata.Update{Handler: metadata.HandlerExec}, "", "exec"},
+		{metadata.Update{Handler: metadata.HandlerExec, Health: &metadata.HealthCheck{}}, "", "exec"},
+		{metadata.Update{Handler: metadata.HandlerFile, Destination: "/a", Health: &metadata.HealthCheck{}}, "/a", "file exec"},
+	} {
+		if w, n := strings.Join(c.u.Writes(), " "), strings.Join(c.u.Needs(), " "); w != c.writes || n != c.needs {
+			t.Errorf("%+v: writes %q, needs %q", c.u, w, n)
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/dunlin-project/dunlin/install/internal/disk"
 	"github.com/dunlin-project/dunlin/internal/archive"
 	"github.com/dunlin-project/dunlin/internal/fault"
+	"github.com/dunlin-project/dunlin/metadata"
 )
 
 // Tree installs an archive (tar, tar.gz, tar.zst, zip) as a folder. The destination is a symlink; what it leads to lies
@@ -27,9 +28,9 @@ import (
 type Tree struct{}
 
 const (
-	versionsSuffix = ".versions" // of the folder beside the destination
-	hashDigits     = 16          // of the payload's hash in a version's name
-	maxSameName    = 100         // versions of one name, before something must be wrong
+	versionsSuffix = metadata.VersionsSuffix
+	hashDigits     = 16  // of the payload's hash in a version's name
+	maxSameName    = 100 // versions of one name, before something must be wrong
 )
 
 // Apply implements install.Handler.
