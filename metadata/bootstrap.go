@@ -20,6 +20,12 @@ const (
 	plainHeaders = 64 << 10         // bytes
 )
 
+// Hints of joining.
+const (
+	whatAnswers = "look at what the server really answers: a portal's page, an error page, an empty file?"
+	whatIsRight = "compare with what `dunlin depot init` printed; somebody may be in between"
+)
+
 // Joined is what joining gives a device.
 type Joined struct {
 	Token  *Token
@@ -64,15 +70,14 @@ func bootstrapCA(ctx context.Context, t *Token, proxy func(*url.URL) (*url.URL, 
 // server that does not work.
 func checkAuthority(b []byte, want Pin) error {
 	if block, _ := pem.Decode(b); block == nil && !strings.Contains(string(b), "CERTIFICATE") {
-		return fault.New(fault.Unavailable, "%d bytes that are no certificate: %.60q", len(b), b)
+		return fault.WithHint(fault.New(fault.Unavailable, "%d bytes that are no certificate: %.60q", len(b), b), whatAnswers)
 	}
 	ca, err := pinned.ParseAuthority(b)
 	if err != nil {
-		return fault.New(fault.Untrusted, "%w", err)
+		return fault.WithHint(fault.New(fault.Untrusted, "%w", err), whatIsRight)
 	}
 	if got := PinOf(ca); got != want {
-		return fault.WithHint(fault.New(fault.Untrusted, "the authority there has the key %s, the token names %s", got, want),
-			"compare with what `dunlin depot init` printed; somebody may be in between")
+		return fault.WithHint(fault.New(fault.Untrusted, "the authority there has the key %s, the token names %s", got, want), whatIsRight)
 	}
 	return nil
 }
@@ -96,7 +101,7 @@ func checkAnchor(b []byte, t *Token, now time.Time) error {
 	if sum := sha256.Sum256(b); sum != [32]byte(t.Root) {
 		err := fmt.Errorf("the approvals' root there has the SHA-256 %x, the token names %s", sum, t.Root)
 		if !tuf.Recognisable(b) {
-			return fault.Wrap(fault.Unavailable, err)
+			return fault.WithHint(fault.Wrap(fault.Unavailable, err), whatAnswers)
 		}
 		return fault.WithHint(fault.Wrap(fault.Untrusted, err), "ask for a new token; if it says the same, the depot is not the one it was")
 	}

@@ -99,6 +99,9 @@ func TestBootstrap(t *testing.T) {
 				t.Fatalf("%v: %v", fault.Of(err), err)
 			}
 			if c.kind != 0 {
+				if fault.Hint(err) == "" {
+					t.Errorf("%v: it does not say what to try", err)
+				}
 				if len(secure.asked) > 0 && c.plain != nil {
 					t.Error("the depot was asked before its authority was known")
 				}
