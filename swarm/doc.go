@@ -10,8 +10,8 @@
 // sender of a provably bad one is banned for a day.
 //
 // One goroutine, Node.loop, owns the table of peers (package table); events are applied to it and it does no I/O. Each
-// connection has a link (link.go) with a goroutine for each direction of each of its streams. A mutex is taken in the
-// order node, link, room, if more than one is.
+// connection has a link (link.go) with a goroutine for each direction of each of its streams. A link's mutex is taken
+// before a room's; the node's is held alone.
 //
 // Its parts, each with a package: wire (the messages), conn (a secure connection), group (who is a member), discover
 // (who is near), table (who to connect to), piece (payload in and out), upload (whose turn it is to be sent to).

@@ -44,7 +44,7 @@ type Node struct {
 	courting atomic.Int64 // peers that may become members any moment; written by loop and by handshakes
 	ended    chan struct{}
 
-	mu    sync.Mutex // guards the rest; a link's mutex may be taken while it is held
+	mu    sync.Mutex // guards the rest; nothing else is locked while it is held
 	over  bool       // Run has ended
 	rooms map[*Room]struct{}
 	links map[*link]struct{} // those that stay
