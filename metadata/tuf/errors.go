@@ -36,6 +36,18 @@ func (e *RollbackError) Error() string {
 
 func untrusted(format string, args ...any) error { return fault.New(fault.Untrusted, format, args...) }
 
+// blame says which role and which source an error is about, and what to try when nobody nearer to the fault has.
+func (u *Updater) blame(role string, err error) error {
+	return advise(u.cfg.Source, fmt.Errorf("update %s from %s: %w", role, u.cfg.Source, err))
+}
+
+func advise(s Source, err error) error {
+	if !fault.Is(err, fault.Untrusted) || fault.Hint(err) != "" {
+		return err
+	}
+	return fault.WithHint(err, "nothing was changed here; %s gives out what nobody has signed: have it looked at, and what lies between", s)
+}
+
 // Recognisable reports whether bytes that do not verify are, or were, metadata, and so have been tampered with or damaged
 // on the way; or whether they never were, as the page of a captive portal or an empty file. The line is drawn at two of
 // the words that every metadata file holds: one flipped bit can spoil one of them at most.

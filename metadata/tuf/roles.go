@@ -156,7 +156,7 @@ func (u *Updater) loadDelegated(ctx context.Context, e edge, visited int) error 
 		return fault.New(fault.Refused, "update %s: more than %d delegated roles", e.role, MaxRoles)
 	}
 	if err := u.load(ctx, e); err != nil {
-		return fmt.Errorf("update %s from %s: %w", e.role, u.cfg.Source, err)
+		return u.blame(e.role, err)
 	}
 	return nil
 }
@@ -212,7 +212,7 @@ func (u *Updater) descend(stack []edge, parent, path string) []edge {
 func (u *Updater) Find(ctx context.Context, path string) (Target, error) {
 	return u.find(path, func(e edge) (bool, error) {
 		if err := u.load(ctx, e); err != nil {
-			return false, fmt.Errorf("update %s from %s: %w", e.role, u.cfg.Source, err)
+			return false, u.blame(e.role, err)
 		}
 		return true, nil
 	})

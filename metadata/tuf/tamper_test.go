@@ -95,7 +95,7 @@ func TestGarbageIsNotAnAttack(t *testing.T) {
 	for what, text := range lies {
 		files := r.Snap()
 		files["metadata/timestamp.json"] = []byte(text)
-		if err := refresh(t, r.Files["metadata/1.root.json"], files); !fault.Is(err, fault.Untrusted) {
+		if err := refresh(t, r.Files["metadata/1.root.json"], files); !fault.Is(err, fault.Untrusted) || fault.Hint(err) == "" {
 			t.Errorf("%s: %v: %v", what, fault.Of(err), err)
 		}
 	}

@@ -112,7 +112,7 @@ func (u *Updater) Refresh(ctx context.Context) error {
 		{roleRoot, u.root}, {roleTimestamp, u.timestamp}, {roleSnapshot, u.snapshot}, {roleTargets, u.targets},
 	} {
 		if err := step.do(ctx); err != nil {
-			return fmt.Errorf("update %s from %s: %w", step.role, u.cfg.Source, err)
+			return u.blame(step.role, err)
 		}
 	}
 	return nil

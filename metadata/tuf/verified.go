@@ -99,7 +99,7 @@ func (u *Updater) TargetFile(ctx context.Context, t Target, limit int64) ([]byte
 			return nil, err
 		}
 		if !t.isFile(b) {
-			return nil, untrusted("%s from %s is not the file that was signed", name, u.cfg.Source)
+			return nil, advise(u.cfg.Source, untrusted("%s from %s is not the file that was signed", name, u.cfg.Source))
 		}
 	}
 	u.files[name] = b
