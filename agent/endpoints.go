@@ -82,15 +82,10 @@ func (s *source) clients(now time.Time) []*metadata.Client {
 
 // worstOf returns the error that decides for several, or nil.
 func worstOf(errs []error) error {
-	var worst error
-	n := 0
+	worst, n := fault.WorstOf(errs...), 0
 	for _, err := range errs {
-		if err == nil {
-			continue
-		}
-		n++
-		if k := fault.Of(err); worst == nil || k != fault.Of(worst) && fault.Worst(k, fault.Of(worst)) == k {
-			worst = err
+		if err != nil {
+			n++
 		}
 	}
 	if n > 1 {

@@ -44,12 +44,8 @@ type Synced struct {
 func (r *SyncResult) Err() error {
 	var worst error
 	for _, c := range r.Catalogues {
-		if c.Failure == nil {
-			continue
-		}
-		err := c.Failure.Err()
-		if fault.Worst(fault.Of(worst), fault.Of(err)) != fault.Of(worst) {
-			worst = err
+		if c.Failure != nil {
+			worst = fault.WorstOf(worst, c.Failure.Err())
 		}
 	}
 	return worst

@@ -111,7 +111,7 @@ type run struct {
 	count  counters
 	moved  time.Duration // when the last byte came
 	fatal  error         // part cannot store
-	last   error         // the last thing a source did wrong, for the message when all else fails
+	worst  error         // the worst thing a source did, of equals the newest, for the message when all else fails
 	wg     sync.WaitGroup
 }
 
@@ -240,8 +240,8 @@ func (r *run) givenUp(now time.Duration) error {
 	if !r.hopeless(now) && now-r.moved < r.opt.Patience {
 		return nil
 	}
-	if r.last != nil {
-		return fmt.Errorf("fetch %v: no source delivers it, the last said: %w", r.m.Root(), fault.Wrap(fault.Unavailable, r.last))
+	if r.worst != nil {
+		return fmt.Errorf("fetch %v: no source delivers it, the worst of what they said: %w", r.m.Root(), r.worst)
 	}
 	return fault.WithHint(fault.New(fault.Unavailable, "fetch %v: no source delivers it", r.m.Root()),
 		"check that the origin answers and that other devices of this network have the content")
@@ -296,8 +296,8 @@ func (r *run) keep(err error) {
 	case errors.As(err, &put):
 		r.fatal = put.err
 	case errors.As(err, &bad):
-		r.last = fault.Wrap(fault.Untrusted, err)
+		r.worst = fault.WorstOf(fault.Wrap(fault.Untrusted, err), r.worst)
 	default:
-		r.last = err
+		r.worst = fault.WorstOf(fault.Wrap(fault.Unavailable, err), r.worst)
 	}
 }

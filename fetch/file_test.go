@@ -341,3 +341,24 @@ func TestCancelLeavesNothing(t *testing.T) {
 		}
 	})
 }
+
+// TestALieOutranksAnOutage: a peer sends wrong bytes, then only the origin is left, and that is down.
+func TestALieOutranksAnOutage(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		data, m := fetchtest.Content(7, 2*mib, 0)
+		lan := &fetchtest.LAN{Delay: time.Millisecond}
+		liar := lan.Join("liar", fetchtest.FullPart(m, data), fetchtest.NewPipe(gbit))
+		liar.Lying = true
+		part := fetchtest.NewPart(m)
+		me := lan.Join("me", part, fetchtest.NewPipe(gbit))
+		web := &fetchtest.WebServer{M: m, Data: data, Line: fetchtest.NewPipe(gbit)}
+		web.Down.Store(true)
+		_, err := fetch.File(t.Context(), part, fetch.Options{Self: me.ID, Site: me, Origin: web})
+		if !fault.Is(err, fault.Untrusted) || web.Requests.Load() == 0 {
+			t.Errorf("%v (%v) after %d requests to the origin", err, fault.Of(err), web.Requests.Load())
+		}
+		me.Leave()
+		liar.Leave()
+	})
+}

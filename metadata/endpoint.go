@@ -77,9 +77,7 @@ func fetchAny(ctx context.Context, sources []tuf.Source, name string, limit int6
 		if err == nil {
 			return nil
 		}
-		if worst == nil || fault.Of(err) != fault.Of(worst) && fault.Worst(fault.Of(err), fault.Of(worst)) == fault.Of(err) {
-			worst = fmt.Errorf("get %s from %s: %w", name, s, err)
-		}
+		worst = fault.WorstOf(worst, fmt.Errorf("get %s from %s: %w", name, s, err))
 	}
 	return worst
 }

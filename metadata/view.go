@@ -55,9 +55,7 @@ func (v *View) Catalogue(publisher string) (*Catalogue, bool) {
 func (v *View) Err() error {
 	var worst error
 	for _, c := range v.catalogues {
-		if c.err != nil && (worst == nil || fault.Worst(fault.Of(worst), fault.Of(c.err)) != fault.Of(worst)) {
-			worst = c.err
-		}
+		worst = fault.WorstOf(worst, c.err)
 	}
 	return worst
 }

@@ -140,6 +140,18 @@ func Worst(kinds ...Kind) Kind {
 	return worst
 }
 
+// WorstOf returns the error whose kind decides for several, see Worst; of several with that kind the first. It returns nil
+// if all are nil. The error is returned as it is.
+func WorstOf(errs ...error) error {
+	var worst error
+	for _, err := range errs {
+		if k := Of(err); k != Of(worst) && Worst(k, Of(worst)) == k {
+			worst = err
+		}
+	}
+	return worst
+}
+
 func kindOf(err error) Kind {
 	for err != nil {
 		var e *Error

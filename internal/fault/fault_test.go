@@ -60,3 +60,25 @@ func TestAnAttackOutranksEverything(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+func TestWorstOf(t *testing.T) {
+	gone, away := fault.New(fault.Unavailable, "gone"), fault.New(fault.Unavailable, "away")
+	bad, policy := fault.New(fault.Untrusted, "bad"), fault.New(fault.Refused, "policy")
+	for name, c := range map[string]struct {
+		errs []error
+		want error
+	}{
+		"none":                      {nil, nil},
+		"only nil":                  {[]error{nil, nil}, nil},
+		"one":                       {[]error{nil, gone}, gone},
+		"the first of equals":       {[]error{gone, away}, gone},
+		"an attack first":           {[]error{bad, gone, policy}, bad},
+		"an attack last":            {[]error{gone, policy, bad}, bad},
+		"no kind is internal":       {[]error{gone, io.EOF}, io.EOF},
+		"usage is better than most": {[]error{fault.New(fault.Usage, "x"), away}, away},
+	} {
+		if got := fault.WorstOf(c.errs...); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}

@@ -12,7 +12,10 @@ import (
 // it away or hostile, does not keep the next one from being asked. If all fail, the error is that of the worst kind:
 // an attack must not hide behind a timeout.
 func Sync(ctx context.Context, cfg Config, sources []Source, now time.Time, cycle func(*Updater) error) (*Updater, error) {
-	worst := fault.New(fault.Usage, "update metadata: there is no source to ask")
+	if len(sources) == 0 {
+		return nil, fault.New(fault.Usage, "update metadata: there is no source to ask")
+	}
+	var worst error
 	for i, source := range sources {
 		cfg.Source = source
 		u, err := New(cfg, now)
@@ -25,9 +28,7 @@ func Sync(ctx context.Context, cfg Config, sources []Source, now time.Time, cycl
 		if err == nil {
 			return u, nil
 		}
-		if i == 0 || outranks(err, worst) {
-			worst = err
-		}
+		worst = fault.WorstOf(worst, err)
 		if ctx.Err() != nil {
 			break
 		}
@@ -36,8 +37,4 @@ func Sync(ctx context.Context, cfg Config, sources []Source, now time.Time, cycl
 		}
 	}
 	return nil, worst
-}
-
-func outranks(a, b error) bool {
-	return fault.Of(a) != fault.Of(b) && fault.Worst(fault.Of(a), fault.Of(b)) == fault.Of(a)
 }
