@@ -54,7 +54,8 @@ type Verified struct {
 //     publisher this handler, this destination and this key (metadata.Open);
 //   - the approval's time has come, and the handler exists here;
 //   - the release is not below the version floor, unless publisher and organisation both allow that;
-//   - length and SHA-256 are the signed ones, and the publisher's signature over the payload holds.
+//   - length and SHA-256 are the signed ones, the publisher's signature over the payload holds, and its comment, if it is
+//     in the form of `dunlin publish`, names this update.
 //
 // The error's kind says what to do: refused is policy, untrusted means to drop the source of the payload, and unavailable
 // that a later try may do. The caller closes what is returned.
@@ -179,7 +180,26 @@ func (i *Installer) checkDigests(offer metadata.Offer, d signature.Digests, deta
 	if len(file) == 0 {
 		return signature.Identity{}, fault.New(fault.Unavailable, "check signature: the signature file was not fetched from %s", s.URL)
 	}
-	return scheme.Verify(d, file, key)
+	signer, err := scheme.Verify(d, file, key)
+	if err != nil {
+		return signature.Identity{}, err
+	}
+	return signer, checkComment(signer.Comment, offer.Update())
+}
+
+// ours is how the comments begin that `dunlin publish` signs with a payload (publish.TrustedComment).
+const ours = "dunlin "
+
+// checkComment holds the signed comment against the record, so that the keys of the catalogue alone cannot release an old
+// payload as another update. A comment that is not in our form, as of minisign itself, says nothing that could be compared.
+func checkComment(comment string, u *metadata.Update) error {
+	want := fmt.Sprintf(ours+"publisher=%s id=%s version=%s file=", u.Publisher, u.ID, u.Version)
+	if !strings.HasPrefix(comment, ours) || strings.HasPrefix(comment, want) {
+		return nil
+	}
+	return fault.WithHint(
+		fault.New(fault.Untrusted, "check signature: the payload was signed as %.200q, and the catalogue calls it %s/%s %s", comment, u.Publisher, u.ID, u.Version),
+		"do not use the payload; ask the publisher why it is released under another name than it was signed for")
 }
 
 // payloadKey returns the key that the record names, if it is one that the organisation trusts this publisher's payloads

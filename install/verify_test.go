@@ -343,6 +343,36 @@ func TestAnotherOrganisation(t *testing.T) {
 	})
 }
 
+// TestTheTrustedComment: what the payload key signed a payload as is what it may be released as.
+func TestTheTrustedComment(t *testing.T) {
+	t.Parallel()
+	for comment, good := range map[string]bool{
+		"dunlin publisher=acme id=app version=1.0 file=app.bin": true,
+		"dunlin publisher=acme id=app version=1.0 file=":        true,
+		"timestamp:1700000000\tfile:app.bin\thashed":            true, // of minisign itself
+		"":                         true,
+		"version 0.9 of something": true,
+		"dunlin publisher=evil id=app version=1.0 file=app.bin":   false,
+		"dunlin publisher=acme id=other version=1.0 file=app.bin": false,
+		"dunlin publisher=acme id=app version=0.9 file=app.bin":   false,
+		"dunlin publisher=acme id=app version=1.0.1 file=app.bin": false,
+		"dunlin publisher=acme id=app version=1.0":                false,
+		"dunlin id=app publisher=acme version=1.0 file=app.bin":   false,
+		"dunlin  publisher=acme id=app version=1.0 file=app.bin":  false,
+		"dunlin \x1b[2J " + strings.Repeat("x", 1000):             false,
+	} {
+		b := bench(t)
+		u := release(b, "1.0", 1, func(u *metadata.Update) { u.Signature.Inline = b.Publisher.SignPayloadAs(payload("1.0"), comment) })
+		v, err := b.Verify(u, payload("1.0"))
+		if good != (err == nil) || !good && (!fault.Is(err, fault.Untrusted) || !strings.Contains(err.Error(), "signed as") || strings.ContainsRune(err.Error(), 0x1b)) {
+			t.Errorf("%.80q: %v: %v", comment, fault.Of(err), err)
+		}
+		if err == nil {
+			v.Close()
+		}
+	}
+}
+
 func TestADetachedSignature(t *testing.T) {
 	t.Parallel()
 	b := bench(t)

@@ -54,11 +54,15 @@ func (p *Publisher) keyID() []byte {
 	return sum[:8]
 }
 
-// SignPayload returns the text of a minisign signature file over a payload.
+// SignPayload returns the text of a minisign signature file over a payload, with a comment of no meaning.
 func (p *Publisher) SignPayload(payload []byte) string {
+	return p.SignPayloadAs(payload, "file of a test")
+}
+
+// SignPayloadAs is SignPayload with a trusted comment.
+func (p *Publisher) SignPayloadAs(payload []byte, comment string) string {
 	digest := blake2b.Sum512(payload)
 	sig := ed25519.Sign(p.key, digest[:])
-	comment := "file of a test"
 	global := ed25519.Sign(p.key, append(bytes.Clone(sig), comment...))
 	raw := append(append([]byte("ED"), p.keyID()...), sig...)
 	return fmt.Sprintf("untrusted comment: a test\n%s\ntrusted comment: %s\n%s\n",
