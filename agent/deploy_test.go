@@ -4,8 +4,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/dunlin-project/dunlin/install"
 )
 
 // TestUnits: systemd understands the units, and they agree with the defaults of the code.
@@ -25,6 +29,11 @@ func TestUnits(t *testing.T) {
 		if !strings.Contains(string(agent), line) {
 			t.Errorf("the agent's unit has no line %q", line)
 		}
+	}
+	if stop := regexp.MustCompile(`(?m)^TimeoutStopSec=(\d+s)$`).FindSubmatch(agent); stop == nil {
+		t.Error("the agent's unit does not bound its stop")
+	} else if d, err := time.ParseDuration(string(stop[1])); err != nil || d < install.DefaultGrace+10*time.Second {
+		t.Errorf("the agent's unit gives %v to stop, a program that runs may take %v", d, install.DefaultGrace)
 	}
 	tool, err := exec.LookPath("systemd-analyze")
 	if err != nil {

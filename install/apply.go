@@ -14,6 +14,7 @@ import (
 	"github.com/dunlin-project/dunlin/install/internal/process"
 	"github.com/dunlin-project/dunlin/internal/durable"
 	"github.com/dunlin-project/dunlin/internal/fault"
+	"github.com/dunlin-project/dunlin/metadata"
 )
 
 // Apply installs what was verified, or changes nothing. It first recovers from a crash of an earlier run. A handler or a
@@ -61,6 +62,11 @@ func (i *Installer) apply(ctx context.Context, v *Verified) (Outcome, error) {
 func (t *Transaction) run(ctx context.Context) (Outcome, error) {
 	u := t.v.Update()
 	t.i.cfg.Probe("begun")
+	if u.Handler == metadata.HandlerExec && ctx.Err() == nil {
+		var done context.CancelFunc
+		ctx, done = linger(ctx, t.i.cfg.Grace)
+		defer done()
+	}
 	o, err := t.handle(ctx, duration(u.Timeout, t.i.cfg.Timeout))
 	if err != nil {
 		return Outcome{}, err
@@ -70,6 +76,19 @@ func (t *Transaction) run(ctx context.Context) (Outcome, error) {
 	}
 	t.i.cfg.Probe("applied")
 	return o, t.checkHealth(ctx)
+}
+
+// linger returns a context that is cancelled only the given time after ctx.
+func linger(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
+	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(grace, cancel)
+		context.AfterFunc(late, func() { timer.Stop() })
+	})
+	return late, func() {
+		stop()
+		cancel()
+	}
 }
 
 func (t *Transaction) handle(ctx context.Context, most time.Duration) (Outcome, error) {

@@ -21,6 +21,7 @@ import (
 const (
 	DefaultTimeout       = 30 * time.Minute
 	DefaultHealthTimeout = time.Minute
+	DefaultGrace         = 75 * time.Second // less than TimeoutStopSec of deploy/systemd/dunlin-agent.service
 )
 
 // Scheme checks a publisher's signature over a payload by its digests. Everything that does not check out is
@@ -51,6 +52,9 @@ type Config struct {
 	Timeout time.Duration
 	// HealthTimeout bounds health checks whose record has none; 0 is DefaultHealthTimeout.
 	HealthTimeout time.Duration
+	// Grace is how long a program that has begun, and its health check, may go on after Apply's ctx was cancelled, within
+	// their own timeouts: what a program did cannot be taken back, so it had better come to its end. 0 is DefaultGrace.
+	Grace time.Duration
 	// Log gets one record for each change of state. Nil discards.
 	Log *slog.Logger
 	// Probe is called between the steps of an installation, by their names, for tests that pull the plug there. Nil: none.
@@ -81,6 +85,9 @@ func New(cfg Config) (*Installer, error) {
 	if cfg.HealthTimeout == 0 {
 		cfg.HealthTimeout = DefaultHealthTimeout
 	}
+	if cfg.Grace == 0 {
+		cfg.Grace = DefaultGrace
+	}
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
@@ -107,7 +114,7 @@ func (c *Config) validate() error {
 		return fault.New(fault.Usage, "open installer: the trust anchor is missing")
 	case c.Root != "" && !isAbsolute(c.Root):
 		return fault.New(fault.Usage, "open installer: the root folder %q is not an absolute path in its shortest form", c.Root)
-	case c.Timeout < 0 || c.HealthTimeout < 0:
+	case c.Timeout < 0 || c.HealthTimeout < 0 || c.Grace < 0:
 		return fault.New(fault.Usage, "open installer: a time limit is negative")
 	}
 	return metadata.CheckRing(c.Ring)

@@ -1,11 +1,13 @@
 package handler_test
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dunlin-project/dunlin/install/handler"
 	"github.com/dunlin-project/dunlin/install/installtest"
@@ -116,6 +118,51 @@ func TestExecFailures(t *testing.T) {
 			}
 			if b.Item().Version != "" {
 				t.Error("the inventory has it")
+			}
+		})
+	}
+}
+
+// TestAProgramMayEndWhenTheAgentStops: what it did cannot be taken back, so it comes to its end, if that is soon.
+func TestAProgramMayEndWhenTheAgentStops(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		grace time.Duration
+		ends  bool
+	}{"soon": {time.Minute, true}, "not soon": {50 * time.Millisecond, false}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := installtest.New(t, handler.All())
+			b.Config.Grace = c.grace
+			b.Restart()
+			dir := t.TempDir()
+			begun, goOn := filepath.Join(dir, "begun"), filepath.Join(dir, "go-on")
+			payload := []byte("#!/bin/sh\n: > " + begun + "\nwhile ! test -e " + goOn + "; do sleep 0.05; done\n")
+			u := b.Release("1.0", 1, payload, func(u *metadata.Update) {
+				asExec()("", u)
+				u.Health = &metadata.HealthCheck{Command: []string{"/bin/sh", "-c", "sleep 0.1"}}
+			})
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			go func() {
+				for {
+					if _, err := os.Stat(begun); err == nil || t.Context().Err() != nil {
+						break
+					}
+					time.Sleep(10 * time.Millisecond)
+				}
+				cancel()
+				if c.ends {
+					time.Sleep(200 * time.Millisecond)
+					_ = os.WriteFile(goOn, nil, 0o600)
+				}
+			}()
+			_, err := b.Install(ctx, u, payload)
+			if c.ends && err != nil || !c.ends && !fault.Is(err, fault.Unavailable) {
+				t.Errorf("%v: %v", fault.Of(err), err)
+			}
+			if (b.Item().Version == "1.0") != c.ends {
+				t.Errorf("the inventory has %+v", b.Item())
 			}
 		})
 	}
