@@ -4,7 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"reflect"
-	"strings"
+	"slices"
 
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/metadata/internal/strictjson"
@@ -24,6 +24,9 @@ func recordLimits() strictjson.Limits {
 // record is a custom.v1 of ours.
 type record interface {
 	check() error // that the values are sound and agree with one another
+	// acted lists, by their names in JSON, the fields that this version acts on: what crit may name. A field that is only
+	// parsed is not among them.
+	acted() []string
 }
 
 // decodeRecord reads {"v1": {...}} into r and returns the SHA-256 of the canonical v1. Other versions beside v1 are
@@ -50,7 +53,7 @@ func decodeRecord(custom []byte, r record) (piecehash.Hash, error) {
 	return digest(versions.V1)
 }
 
-// understood refuses a record whose crit names a field that r does not have. It looks at crit alone, before the rest is
+// understood refuses a record whose crit names a field that this version does not act on. It looks at crit alone, before the rest is
 // decoded: a newer record may have changed the type of a field.
 func understood(v1 []byte, r record) error {
 	var c struct {
@@ -59,9 +62,9 @@ func understood(v1 []byte, r record) error {
 	if err := json.Unmarshal(v1, &c); err != nil {
 		return fault.New(fault.Refused, "read record: crit: %w", err)
 	}
-	known := fieldNames(r)
+	known := r.acted()
 	for _, name := range c.Crit {
-		if !known[name] {
+		if !slices.Contains(known, name) {
 			return newerAgent("read record: it needs a reader that understands %.40q", name)
 		}
 	}
@@ -72,15 +75,24 @@ func newerAgent(format string, args ...any) error {
 	return fault.WithHint(fault.New(fault.Refused, format, args...), "a newer agent is needed: update dunlin on this machine")
 }
 
-// fieldNames returns the names that the fields of the struct behind r have in JSON.
-func fieldNames(r record) map[string]bool {
-	t := reflect.TypeOf(r).Elem()
-	names := make(map[string]bool, t.NumField())
-	for i := range t.NumField() {
-		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-		names[name] = true
-	}
-	return names
+func (u *Update) acted() []string {
+	return []string{
+		"publisher", "id", "title", "version", "release", "severity", "released", "root", "piece_length", "uncompressed",
+		"supersedes", "requires", "applicability", "hardware", "handler", "arguments", "destination", "mode", "owner", "timeout",
+		"health_check", "success_codes", "reboot_codes", "lowest_downgrade", "signature", "origins",
+	} // not kind: nothing depends on it; not removable: no device removes
+}
+
+func (a *Approval) acted() []string {
+	return []string{"catalogue", "record", "action", "not_before", "deadline", "share_bp", "peering", "downgrade"}
+}
+
+func (p *Publisher) acted() []string {
+	return []string{"publisher", "keys", "handlers", "destinations", "catalogues", "ca", "pins", "origins"}
+}
+
+func (f *Fleet) acted() []string {
+	return []string{"origins", "depots", "ca", "pins", "group"} // not policy, not caches
 }
 
 // encodeRecord is the reverse of decodeRecord. Nothing is encoded that decodeRecord would refuse.

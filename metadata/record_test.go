@@ -3,6 +3,7 @@ package metadata_test
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -140,6 +141,29 @@ func TestCrit(t *testing.T) {
 		}
 		if strings.Contains(fields, "[\"later") && !strings.Contains(fault.Hint(err), "a newer agent is needed") {
 			t.Errorf("%s: hint %q", fields, fault.Hint(err))
+		}
+	}
+}
+
+// TestCritTakesWhatIsActedOn goes through all fields of all records: those that are only parsed must not be named.
+func TestCritTakesWhatIsActedOn(t *testing.T) {
+	t.Parallel()
+	parse := map[reflect.Type]func([]byte) error{
+		reflect.TypeFor[metadata.Update]():    func(b []byte) error { _, _, err := metadata.ParseUpdate(b); return err },
+		reflect.TypeFor[metadata.Approval]():  func(b []byte) error { _, err := metadata.ParseApproval(b); return err },
+		reflect.TypeFor[metadata.Publisher](): func(b []byte) error { _, err := metadata.ParsePublisher(b); return err },
+		reflect.TypeFor[metadata.Fleet]():     func(b []byte) error { _, err := metadata.ParseFleet(b); return err },
+	}
+	inert := []string{"Update.kind", "Update.removable", "Fleet.policy", "Fleet.caches"}
+	for record, read := range parse {
+		for i := range record.NumField() {
+			name, _, _ := strings.Cut(record.Field(i).Tag.Get("json"), ",")
+			field := record.Name() + "." + name
+			err := read([]byte(`{"v1":{"crit":["` + name + `"]}}`))
+			refused := err != nil && strings.Contains(fault.Hint(err), "newer agent")
+			if want := name == "crit" || slices.Contains(inert, field); refused != want {
+				t.Errorf("%s: refused %v: %v", field, refused, err)
+			}
 		}
 	}
 }
