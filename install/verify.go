@@ -20,7 +20,8 @@ import (
 // the ring of the installer.
 var ErrNotApproved = errors.New("it is not approved for this ring, or not in the catalogue")
 
-// Request names what is to be installed and brings what proves it. Nothing in it is believed.
+// Request names what is to be installed and brings what proves it. Nothing in it is believed but the time, and that only
+// forwards of what the bundle proves.
 type Request struct {
 	// Payload is the file, open for reading. It stays the caller's, who may close it when Verify has returned.
 	Payload *os.File
@@ -32,7 +33,9 @@ type Request struct {
 	// Signature is the publisher's signature file, fetched from the URL in the record. It is not used, and may be nil,
 	// when the record carries the signature itself.
 	Signature []byte
-	// Now is the time of the cycle.
+	// Now is the time of the cycle. An installer keeps no clock of its own: the later of Now and the latest time that the
+	// signed bytes prove counts, so whoever calls with a time of the past can have metadata that has run out accepted, but
+	// nothing below the version floor, and with one of the future an approval before its time.
 	Now time.Time
 }
 
