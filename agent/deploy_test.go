@@ -40,8 +40,10 @@ func TestUnits(t *testing.T) {
 		t.Skip("systemd-analyze is not there")
 	}
 	units, err := filepath.Glob(filepath.Join(dir, "*.service"))
-	if err != nil || len(units) != 2 {
-		t.Fatalf("%v %v", units, err)
+	timers, err2 := filepath.Glob(filepath.Join(dir, "*.timer"))
+	units = append(units, timers...) // after the services that they start
+	if err != nil || err2 != nil || len(units) != 4 {
+		t.Fatalf("%v %v %v", units, err, err2)
 	}
 	// verify wants the program to be there.
 	tmp := t.TempDir()
@@ -51,11 +53,11 @@ func TestUnits(t *testing.T) {
 			t.Fatal(err)
 		}
 		text := strings.ReplaceAll(string(b), "/usr/bin/dunlin", "/bin/true")
-		path := filepath.Join(tmp, filepath.Base(u))
+		path := filepath.Join(tmp, strings.Replace(filepath.Base(u), "@.", "@acme.", 1))
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if out, err := exec.CommandContext(t.Context(), tool, "verify", path).CombinedOutput(); err != nil || strings.Contains(string(out), filepath.Base(u)) {
+		if out, err := exec.CommandContext(t.Context(), tool, "verify", path).CombinedOutput(); err != nil || strings.Contains(string(out), filepath.Base(path)) {
 			t.Errorf("%s: %v\n%s", u, err, out)
 		}
 	}
