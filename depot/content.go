@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/dunlin-project/dunlin/fetch"
@@ -247,9 +248,9 @@ func (s *supply) folderFile() (string, error) {
 
 // copyFolder reads the missing pieces from a file. A piece that is not what the root promises ends it.
 func (s *supply) copyFolder(ctx context.Context, path string, part *store.Partial) (copied int64, err error) {
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if err != nil {
-		return 0, fault.New(fault.Unavailable, "read the publisher's folder: %w", err)
+		return 0, err
 	}
 	defer f.Close()
 	tell := s.progress("copy content")
@@ -273,6 +274,27 @@ func (s *supply) copyFolder(ctx context.Context, path string, part *store.Partia
 		tell(m.Offset(i) + int64(n))
 	}
 	return copied, nil
+}
+
+// openRegular opens a file of a folder that is somebody else's: not through a link, and without waiting for whoever might
+// write into a pipe.
+func openRegular(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil && !errors.Is(err, syscall.ELOOP) {
+		return nil, fault.New(fault.Unavailable, "read the publisher's folder: %w", err)
+	}
+	regular := false
+	if err == nil {
+		info, statErr := f.Stat()
+		regular = statErr == nil && info.Mode().IsRegular()
+	}
+	if !regular {
+		if f != nil {
+			f.Close()
+		}
+		return nil, fault.WithHint(fault.New(fault.Refused, "read the publisher's folder: %s is not a regular file", path), "have it released again")
+	}
+	return f, nil
 }
 
 func putError(path string, err error) error {

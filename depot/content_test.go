@@ -3,10 +3,13 @@ package depot
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -278,5 +281,34 @@ func TestABadOriginAmongGoodOnesIsPassedOver(t *testing.T) {
 	}
 	if got, _ := os.ReadFile(d.at.public(contentDir, root.String())); !bytes.Equal(got, payload) {
 		t.Error("it is not the content")
+	}
+}
+
+// TestContentThatIsNoFileIsRefused: a pipe must not hold up an approval, nor a link lead out of the folder.
+func TestContentThatIsNoFileIsRefused(t *testing.T) {
+	t.Parallel()
+	for name, put := range map[string]func(path string) error{
+		"pipe":   func(path string) error { return syscall.Mkfifo(path, 0o644) },
+		"link":   func(path string) error { return os.Symlink("/dev/zero", path) },
+		"folder": func(path string) error { return os.Mkdir(path, 0o755) },
+	} {
+		v := newVendor(t, "acme")
+		payload := randomBytes(100)
+		root := v.release(t, "app", "1.0", 1, payload, nil)
+		d := newDepot(t, v)
+		path := filepath.Join(v.dir, "content", root.String())
+		if err := errors.Join(os.Remove(path), put(path)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := approve(t.Context(), d, "acme/app@1.0", "pilot"); !fault.Is(err, fault.Refused) || !strings.Contains(err.Error(), "regular file") {
+			t.Errorf("%s: %v: %v", name, fault.Of(err), err)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		v.put(t, "content/"+root.String(), payload)
+		if _, err := approve(t.Context(), d, "acme/app@1.0", "pilot"); err != nil {
+			t.Errorf("after %s: %v", name, err)
+		}
 	}
 }

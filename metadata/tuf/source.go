@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"syscall"
 
 	"github.com/dunlin-project/dunlin/internal/fault"
 )
@@ -45,7 +46,8 @@ func (f Folder) Fetch(_ context.Context, name string, limit int64) ([]byte, erro
 		return nil, fault.New(fault.Unavailable, "open repository: %w", err)
 	}
 	defer root.Close()
-	file, err := root.Open(name)
+	// Without O_NONBLOCK, opening a pipe would wait for a writer.
+	file, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, notFound(name)
 	}

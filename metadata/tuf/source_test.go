@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -191,6 +192,12 @@ func TestFolder(t *testing.T) {
 		if string(b) != c.want || (err == nil) != c.ok || errors.Is(err, tuf.ErrNotFound) != c.absent || err != nil && !fault.Is(err, fault.Unavailable) {
 			t.Errorf("%s: %q, %v", c.name, b, err)
 		}
+	}
+	if err := syscall.Mkfifo(filepath.Join(inside, "pipe"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Fetch(t.Context(), "pipe", 1); !fault.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "regular file") {
+		t.Errorf("a pipe: %v", err)
 	}
 	if _, err := tuf.Folder(filepath.Join(dir, "none")).Fetch(t.Context(), "x", 1); err == nil || errors.Is(err, tuf.ErrNotFound) {
 		t.Errorf("a folder that is not there: %v", err)
