@@ -260,6 +260,33 @@ func TestAPublisherCanBeGivenAnotherRoot(t *testing.T) {
 	}
 }
 
+func TestAMissingRootOfAPublisherIsUnavailable(t *testing.T) {
+	t.Parallel()
+	v := newVendor(t, "acme")
+	d := newDepot(t, v)
+	p, err := d.publisher("acme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, err := filepath.Glob(d.at.path("trust", "*"))
+	if err != nil || len(kept) != 1 {
+		t.Fatal(kept, err)
+	}
+	if err := os.Remove(kept[0]); err != nil {
+		t.Fatal(err)
+	}
+	r, err := d.Sync(t.Context(), SyncRequest{}, time.Now(), quiet)
+	if err != nil || !fault.Is(r.Err(), fault.Unavailable) {
+		t.Errorf("%v, %v", err, r.Err())
+	}
+	if err := d.RemovePublisher(t.Context(), "acme", unlock, time.Now(), quiet); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.trustOf(p); !fault.Is(err, fault.Usage) || fault.Hint(err) == "" {
+		t.Errorf("of a publisher that was removed: %v: %v", fault.Of(err), err)
+	}
+}
+
 func TestADamagedRootOfAPublisherIsUntrusted(t *testing.T) {
 	t.Parallel()
 	v := newVendor(t, "acme")

@@ -268,14 +268,14 @@ func (d *Depot) trustOf(p *metadata.Publisher) (*metadata.Trust, error) {
 	}
 	signed, ok := view.Target(repository.RoleTargets, metadata.PublisherPath(p.Name))
 	if !ok {
-		return nil, addAgain(p.Name, errors.New("it was removed meanwhile"))
+		return nil, addAgain(fault.Usage, p.Name, errors.New("the publisher was removed meanwhile"))
 	}
 	root, err := readBounded(d.at.trusted(p.Name, signed.SHA256), signed.Length)
 	if err != nil {
-		return nil, addAgain(p.Name, err)
+		return nil, addAgain(fault.Unavailable, p.Name, err)
 	}
 	if signed.SHA256 != piecehash.Hash(sha256.Sum256(root)) {
-		return nil, addAgain(p.Name, errors.New("it is not the one that was signed"))
+		return nil, addAgain(fault.Untrusted, p.Name, errors.New("it is not the one that was signed"))
 	}
 	return &metadata.Trust{
 		Format: metadata.TrustFormat, Publisher: p.Name, Root: root, Keys: p.Keys,
@@ -283,6 +283,6 @@ func (d *Depot) trustOf(p *metadata.Publisher) (*metadata.Trust, error) {
 	}, nil
 }
 
-func addAgain(name string, why error) error {
-	return fault.WithHint(fault.New(fault.Untrusted, "read the root of %s's catalogue: %w", name, why), "add the publisher again with `dunlin depot publisher add`")
+func addAgain(kind fault.Kind, name string, why error) error {
+	return fault.WithHint(fault.New(kind, "read the root of %s's catalogue: %w", name, why), "add the publisher again with `dunlin depot publisher add`")
 }
