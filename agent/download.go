@@ -8,6 +8,7 @@ import (
 
 	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/httpfallback"
+	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/piecehash"
 	"github.com/dunlin-project/dunlin/store"
 )
@@ -149,6 +150,9 @@ func (a *Agent) manifest(ctx context.Context, w *work, c piecehash.Content) (*pi
 	}
 	if m, originErr := httpfallback.FetchLayer(ctx, a.gate, a.bases(w), c); originErr == nil {
 		return m, nil
+	}
+	if fault.Is(err, fault.Untrusted) {
+		err = fault.WithHint(err, "somebody or a bad disk has changed the piece layer at the depot; there, approve the update again")
 	}
 	return nil, err
 }
