@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dunlin-project/dunlin/httpfallback"
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/metadata"
 	"github.com/dunlin-project/dunlin/metadata/repository/ca"
@@ -119,7 +120,7 @@ func TestADeviceJoinsAndGetsWhatIsApproved(t *testing.T) {
 		t.Fatal(err)
 	}
 	origin := view.Fleet().Origins[0]
-	body := download(t, metadata.ContentURL(origin, m.Root()))
+	body := download(t, httpfallback.ContentURL(origin, m.Root()))
 	if !bytes.Equal(body, payload) || origin != ready.ContentURL {
 		t.Errorf("%d bytes from %s", len(body), origin)
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/dunlin-project/dunlin/internal/fault"
+	"github.com/dunlin-project/dunlin/piecehash"
 )
 
 // What a publisher names leads to the public Internet, or to where the organisation itself has said that it may.
@@ -80,6 +81,16 @@ func TestGetHintedThroughAProxy(t *testing.T) {
 	for _, raw := range []string{"http://127.0.0.1:1/x", "http://169.254.169.254/latest/", "http://[fd00::1]/"} {
 		if _, err := g.GetHinted(t.Context(), raw, nil, 100); !errors.As(err, new(*ForbiddenError)) {
 			t.Errorf("%s: %v", raw, err)
+		}
+	}
+}
+
+func TestContentURL(t *testing.T) {
+	t.Parallel()
+	want := "http://x/d/content/" + strings.Repeat("0", 64)
+	for _, base := range []string{"http://x/d", "http://x/d/"} {
+		if got := ContentURL(base, piecehash.Root{}); got != want {
+			t.Errorf("%s: %s", base, got)
 		}
 	}
 }

@@ -16,11 +16,6 @@ import (
 	"github.com/dunlin-project/dunlin/piecehash"
 )
 
-// ContentURL returns where content is below a base URL: the same on origins, depots and cache nodes.
-func ContentURL(base string, root piecehash.Root) string {
-	return strings.TrimSuffix(base, "/") + "/content/" + root.String()
-}
-
 // endpoints are base URLs of one party that are tried in order, https with pins or folders.
 type endpoints struct {
 	bases []string

@@ -65,7 +65,7 @@ func (v *View) Err() error {
 func (v *View) Rings() []string { return slices.Sorted(maps.Keys(v.rings)) }
 
 // Offers returns what a ring may install: what the publisher's catalogue and the organisation's approval agree on.
-// Neither order nor applicability are decided yet; see Select.
+// Neither order nor applicability are decided yet; that is for the device (Rules.Applies and its plan).
 func (v *View) Offers(ring string) []Offer { return v.ring(ring).offers }
 
 // Holds returns what a ring must leave alone.
