@@ -26,7 +26,7 @@ type origin struct {
 
 const (
 	originSlice = 32 << 10
-	originPause = 4 * time.Millisecond // after each slice of an answer: at most 8 MiB a second
+	originPause = 8 * time.Millisecond // after each slice of an answer: at most 4 MiB a second
 )
 
 func newOrigin(t *testing.T, addr, root string) *origin {
@@ -101,7 +101,11 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			k := newKilling(t)
 			// In the download, wherever that is by then; then while it is verified and installed.
 			for range 4 {
-				k.kill(func(*process) { time.Sleep(rand.N(k.download / 5)) })
+				more := len(right(t, k.partial(), k.packed)) + 1 + rand.N(5)
+				k.kill(func(p *process) {
+					until(t, "a part has arrived", func() bool { return p.hasEnded() || len(right(t, k.partial(), k.packed)) >= more })
+					time.Sleep(rand.N(50 * time.Millisecond))
+				})
 			}
 			for range 4 {
 				k.kill(func(p *process) {
@@ -120,13 +124,12 @@ type killing struct {
 	*device
 	t        *testing.T
 	origin   *origin
-	old, new string // what lies at the destination before and after
-	packed   []byte // the new version
-	root     string // of its content
-	download time.Duration
-	install  time.Duration
-	kills    int // that hit a process that ran
-	inside   int // of them, those after all had arrived and before it was installed
+	old, new string        // what lies at the destination before and after
+	packed   []byte        // the new version
+	root     string        // of its content
+	install  time.Duration // that takes so long undisturbed
+	kills    int           // that hit a process that ran
+	inside   int           // of them, those after all had arrived and before it was installed
 }
 
 // newKilling has another device go the way undisturbed, to know how long it takes and where it leads.
@@ -144,20 +147,18 @@ func newKilling(t *testing.T) *killing {
 	k.packed = software(t, "2.0")
 	k.root = w.offer("app", "2.0", k.packed, "--handler", "tree", "--dest", "/opt/app")
 	guide := &killing{world: w, t: t, device: k.clone(), root: k.root}
-	begin := time.Now()
 	p := guide.run()
 	until(t, "all of it has arrived", func() bool { return p.hasEnded() || guide.arrived() })
-	k.download = time.Since(begin)
+	begin := time.Now()
 	if code := p.wait(); code != 0 {
 		t.Fatalf("undisturbed it ends with %d: %s", code, p.out)
 	}
-	k.install = max(time.Since(begin)-k.download, 10*time.Millisecond)
+	k.install = max(time.Since(begin), 10*time.Millisecond)
 	k.new = guide.installed()
 	if k.new == k.old || strings.Count(k.new, "\n") < 299 {
 		t.Fatalf("the new version is\n%s", k.new)
 	}
 	k.origin.asked()
-	t.Logf("undisturbed the download takes %v, the installation %v", k.download, k.install)
 	return k
 }
 
