@@ -1,6 +1,7 @@
 package hostile
 
 import (
+	"bytes"
 	"crypto/tls"
 	"fmt"
 	"net/http"
@@ -138,26 +139,25 @@ func TestTheDepotIsDown(t *testing.T) {
 // TestGarbageForContent at the only origin: what is not even as long as the payload is an origin that does not work.
 func TestGarbageForContent(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
 	for name, c := range map[string]struct {
-		bytes []byte
+		spoil func(app []byte) []byte
 		code  int
 	}{
-		"a page":       {[]byte("<html>It works!"), 3},
-		"nothing":      {nil, 3},
-		"a part":       {s.app[:300_000], 3},
-		"more":         {append(s.app[:600_000:600_000], 1), 3},
-		"random bytes": {payload("random", 600_000), 4},
+		"a page":       {func([]byte) []byte { return []byte("<html>It works!") }, 3},
+		"nothing":      {func([]byte) []byte { return nil }, 3},
+		"a part":       {func(app []byte) []byte { return app[:len(app)/2] }, 3},
+		"more":         {func(app []byte) []byte { return append(bytes.Clone(app), 1) }, 3},
+		"random bytes": {func(app []byte) []byte { return payload("random", len(app)) }, 4},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := *newScene(t)
-			write(t, w.content(), c.bytes)
-			w.ends(c.code, "app 1.0", w.host)
-			w.has("app", nil)
-			write(t, w.content(), w.app)
-			w.ends(0)
-			w.has("app", w.app)
+			s := newScene(t)
+			write(t, s.content(), c.spoil(s.app))
+			s.ends(c.code, "app 1.0", s.host)
+			s.has("app", nil)
+			write(t, s.content(), s.app)
+			s.ends(0)
+			s.has("app", s.app)
 		})
 	}
 }

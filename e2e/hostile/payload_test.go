@@ -1,6 +1,8 @@
 package hostile
 
 import (
+	"encoding/base64"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -56,18 +58,16 @@ func TestAFlippedBitInThePayload(t *testing.T) {
 func TestTheSignatureOfAPayload(t *testing.T) {
 	t.Parallel()
 	other := newPublisher(t)
-	other.release("app", "1.0", payload(t.Name(), 100_000))
+	root := other.release("app", "1.0", payload(t.Name(), 100_000))
+	theirs := strings.Split(string(read(t, other.path(publisherName, "public", "content", root+".minisig"))), "\n")
 	for name, change := range map[string]func(*scene, record){
 		"a flipped bit in the signature":        func(s *scene, r record) { respell(r, 1, 40) },
 		"a flipped bit in the trusted comment":  func(s *scene, r record) { respell(r, 2, 30) },
 		"a flipped bit in the second signature": func(s *scene, r record) { respell(r, 3, 20) },
 		"another key under the same name": func(s *scene, r record) {
-			text := string(read(t, other.path(publisherName, "public", "content", rootOf(t, other))+".minisig"))
 			mine := strings.Split(signatureOf(r)["inline"].(string), "\n")
-			theirs := strings.Split(text, "\n")
-			// The key id stands in the signature, too: of 10 bytes before the signature proper, 8 are its.
-			theirs[1] = mine[1][:13] + theirs[1][13:]
-			signatureOf(r)["inline"] = strings.Join(theirs, "\n")
+			mine[1], mine[3] = passOff(s.t, theirs[1], mine[1]), theirs[3]
+			signatureOf(r)["inline"] = strings.Join(mine, "\n")
 		},
 		"the signature of another file": func(s *scene, r record) {
 			s.release("other", "1.0", []byte("another file"))
@@ -98,6 +98,18 @@ func TestTheSignatureOfAPayload(t *testing.T) {
 
 func signatureOf(r record) map[string]any { return r["signature"].(map[string]any) }
 
+// passOff puts the id of the key in one signature line in the place of that in another.
+func passOff(t *testing.T, theirs, mine string) string {
+	t.Helper()
+	a, errA := base64.StdEncoding.DecodeString(theirs)
+	b, errB := base64.StdEncoding.DecodeString(mine)
+	if err := errors.Join(errA, errB); err != nil {
+		t.Fatal(err)
+	}
+	const idEnds = 2 + 8 // bytes: the algorithm, the id
+	return base64.StdEncoding.EncodeToString(append(b[:idEnds:idEnds], a[idEnds:]...))
+}
+
 // respell changes one bit of what a character of a line of the signature file stands for.
 func respell(r record, line, at int) {
 	lines := strings.Split(signatureOf(r)["inline"].(string), "\n")
@@ -112,19 +124,6 @@ func respell(r record, line, at int) {
 	}
 	lines[line] = string(b)
 	signatureOf(r)["inline"] = strings.Join(lines, "\n")
-}
-
-// rootOf is that of the only content of a publisher.
-func rootOf(t *testing.T, w *world) string {
-	t.Helper()
-	for line := range strings.Lines(tree(t, w.path(publisherName, "public", "layer"))) {
-		return strings.TrimPrefix(strings.Fields(line)[0], "/")
-	}
-	for line := range strings.Lines(tree(t, w.path(publisherName, "public", "content"))) {
-		return strings.TrimPrefix(strings.Fields(line)[0], "/")
-	}
-	t.Fatal("no content")
-	return ""
 }
 
 // TestASignatureFile is fetched from where the record says that it is, because the organisation names that server, too: a
