@@ -29,6 +29,11 @@ const (
 	claimBytes     = 1 << 20                // and after this many bytes
 	maxClaims      = 16                     // live claims of one member that are heard
 	slowLAN        = 5 * time.Second        // rule 11
+	debtTime       = 250 * time.Millisecond // of this device's origin rate: what it may have drawn and not passed on
+	maxDebt        = 8 << 20                // and at most
+	thinAfter      = time.Second            // in debt for so long: this device's uplink is too thin to be an owner
+	thinFor        = 30 * time.Second       // and so long that holds
+	unstarted      = 150 * time.Millisecond // a request without a byte for so long goes to an idle holder instead
 	minAskPatience = 2 * time.Second        // a request without a byte
 )
 
@@ -98,6 +103,7 @@ type Core struct {
 	askable  []int     // pieces to look at when a link is free; may hold stale entries
 	inAsk    int64     // bytes asked of peers and not arrived
 	doubled  int64     // bytes asked of a second holder
+	debt     debt      // what this device drew and no member has yet
 	noticed  bool
 	everSeen bool // a member has joined at least once
 	lastJoin time.Duration
@@ -122,6 +128,7 @@ type pieceState struct {
 	drawn   bool   // an origin range of this device covers it
 	listed  bool   // it stands in askable
 	overdue bool   // a claim on it died, or a holder failed to deliver it
+	owed    bool   // this device drew it and no member has it yet
 }
 
 // NewCore returns the decision for one content. It panics when cfg.Have does not fit the content.
@@ -155,6 +162,7 @@ func (d *Core) Members() int { return len(d.members) }
 // Decide returns what to do now, and when to ask again if nothing happens before.
 func (d *Core) Decide(now time.Duration) (actions []Action, wake time.Duration) {
 	d.expire(now)
+	d.judgeDebt(now)
 	if !d.Done() {
 		d.askPeers(now)
 		d.drawOrigin(now)
@@ -169,6 +177,7 @@ func (d *Core) Stored(now time.Duration, i int) {
 		return
 	}
 	d.say(SayHave{First: i, Count: 1})
+	d.owe(i)
 	if d.piece[i].asked > 0 {
 		for _, m := range d.order {
 			if _, ok := m.asks[i]; ok {

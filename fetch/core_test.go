@@ -2,6 +2,7 @@ package fetch_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -375,6 +376,64 @@ func TestRule9TheWindowIsBounded(t *testing.T) {
 	}
 }
 
+func TestRule7AnIdleHolderTakesOver(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 1, func(c *fetch.Config) { c.Warm = true; c.Origin = false })
+	d.join(0, "busy", 0)
+	d.at(0)
+	d.join(50*ms, "idle", 0)
+	d.acts = nil
+	if d.at(100 * ms); len(d.acts) != 0 {
+		t.Fatalf("too early: %+v", d.acts)
+	}
+	d.at(200 * ms)
+	want := []fetch.Action{fetch.Cancel{Peer: "busy", Piece: 0}, fetch.Ask{Peer: "idle", Piece: 0}}
+	if !slices.Equal(d.acts, want) {
+		t.Errorf("%+v, want %+v", d.acts, want)
+	}
+}
+
+// TestADeviceDrawsOnlyAsFarAheadAsItPassesOn: it stops with two pieces that nobody has taken, goes on when one is taken,
+// and after a second leaves the origin to whoever else draws; but it never leaves the line idle.
+func TestADeviceDrawsOnlyAsFarAheadAsItPassesOn(t *testing.T) {
+	t.Parallel()
+	const pieces = 32
+	for name, c := range map[string]struct {
+		takes, owner bool // the other member takes what it can, and draws itself
+		enough       func(drawn int) bool
+	}{
+		"all is taken":              {takes: true, enough: func(n int) bool { return n == pieces }},
+		"nothing is taken":          {owner: true, enough: func(n int) bool { return n > 2 && n < 8 }},
+		"nothing, and nobody draws": {enough: func(n int) bool { return n == pieces }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDesk(t, pieces, func(c *fetch.Config) { c.Warm = true })
+			d.join(0, "other")
+			drawn := 0
+			for now := time.Duration(0); now < 20*sec; now += 50 * ms {
+				if c.owner {
+					d.said(now, "other", fetch.SayClaim{First: pieces - 1, Count: 1, Rate: mib, Done: int64(now / ms)})
+				}
+				for _, a := range take[fetch.Draw](d.at(now)) {
+					for i := a.First; i < a.First+a.Count; i++ {
+						drawn++
+						d.core.Stored(now, i)
+						if c.takes {
+							d.said(now, "other", fetch.SayHave{First: i, Count: 1})
+						}
+					}
+					d.core.DrawProgress(now, a.ID, int64(a.Count)*mib)
+					d.core.DrawEnded(now, a.ID, fetch.DrawOK)
+				}
+			}
+			if !c.enough(drawn) {
+				t.Errorf("drew %d of %d pieces", drawn, pieces)
+			}
+		})
+	}
+}
+
 func TestRule10TheEndgameAsksASecondHolder(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, 1, func(c *fetch.Config) { c.Warm = true; c.Origin = false })
@@ -382,6 +441,7 @@ func TestRule10TheEndgameAsksASecondHolder(t *testing.T) {
 	if got := take[fetch.Ask](d.at(0)); len(got) != 1 {
 		t.Fatalf("%+v", got)
 	}
+	d.core.AskProgress(50*ms, "a", 0, 1) // what has begun to arrive is not moved
 	d.join(100*ms, "b", 0)
 	d.join(100*ms, "c", 0)
 	if got := take[fetch.Ask](d.at(200 * ms)); len(got) != 0 {

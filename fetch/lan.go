@@ -19,6 +19,7 @@ func (d *Core) askPeers(now time.Duration) {
 	if d.inAsk == 0 && len(d.draws) == 0 {
 		return
 	}
+	d.moveAsks(now)
 	for _, m := range d.order {
 		if len(m.asks) == 0 && d.free4ask(now, m) {
 			if i := d.pickLate(now, m); i >= 0 {
@@ -26,6 +27,41 @@ func (d *Core) askPeers(now time.Duration) {
 			}
 		}
 	}
+}
+
+// moveAsks lets idle links take over what waits unserved at a busy holder: first copies go out one by one, and whoever has
+// got one serves the next. Without it everybody who asked the first holder waits for that one's uplink, however many
+// others have the piece by now. It costs no byte: only what has not begun to arrive is moved.
+func (d *Core) moveAsks(now time.Duration) {
+	for _, m := range d.order {
+		if len(m.asks) > 0 || !d.free4ask(now, m) {
+			continue
+		}
+		from, i := d.unserved(now, m)
+		if from == nil {
+			continue
+		}
+		d.dropAsk(from, i)
+		d.do(Cancel{Peer: from.id, Piece: i})
+		d.ask(now, m, i)
+	}
+}
+
+// unserved finds the request that has waited longest elsewhere for a piece that m has.
+func (d *Core) unserved(now time.Duration, m *member) (from *member, piece int) {
+	oldest := now - unstarted
+	for _, o := range d.order {
+		if o == m {
+			continue
+		}
+		for i, a := range o.asks {
+			older := a.since < oldest || from != nil && a.since == oldest && i < piece // the same choice in every run
+			if older && a.left == d.c.PieceSize(i) && d.piece[i].asked == 1 && m.have.Has(i) {
+				from, piece, oldest = o, i, a.since
+			}
+		}
+	}
+	return from, piece
 }
 
 func (d *Core) ask(now time.Duration, m *member, i int) {

@@ -106,6 +106,7 @@ func (d *Core) count(m *member, by int) {
 		if m.have.Has(i) {
 			d.piece[i].avail = uint16(int(d.piece[i].avail) + by)
 			if by > 0 {
+				d.paid(i)
 				d.list(i)
 			}
 		}
@@ -142,6 +143,7 @@ func (d *Core) hearHave(m *member, s SayHave) {
 	for i := s.First; i < s.First+s.Count; i++ {
 		if m.have.Set(i) && !m.paused {
 			d.piece[i].avail++
+			d.paid(i)
 			d.list(i)
 		}
 	}

@@ -100,7 +100,7 @@ func (d *Core) drawOrigin(now time.Duration) {
 	d.width.adapt(now, d.siteStreams(), rate)
 	d.judgeLAN(now)
 	for _, st := range slices.Clone(d.streams) {
-		if d.dry(st) && !d.feed(now, st, d.mayGoOn()) && st.drawing == 0 {
+		if d.dry(st) && !d.feed(now, st, d.mayGoOn(now)) && st.drawing == 0 {
 			d.endStream(st)
 		}
 	}

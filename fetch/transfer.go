@@ -33,6 +33,9 @@ func (t *transfer) fresh() int64 {
 func (t *transfer) Progress(ctx context.Context, n int) {
 	t.bytes.Add(int64(n))
 	got := t.got.Add(int64(n))
+	if got == int64(n) && t.warn == 0 {
+		t.post(nudge{}) // a request that has begun to arrive is not moved to another holder
+	}
 	if t.warn > 0 && t.size-got <= t.warn && t.warned.CompareAndSwap(false, true) {
 		t.post(nudge{})
 	}

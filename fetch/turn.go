@@ -171,17 +171,20 @@ func (d *Core) quota() int {
 }
 
 // mayGoOn says whether an open stream may claim its next run.
-func (d *Core) mayGoOn() bool {
+func (d *Core) mayGoOn(now time.Duration) bool {
+	if d.holdsBack(now) {
+		return false
+	}
 	return len(d.streams) <= d.quota() || d.siteStreams() <= d.width.streams
 }
 
 // mayOpen says whether to open one more stream: in this device's turn; or when those whose turn it is leave the line
 // idle, because they may not use the origin or have died. Ranks order, they never block.
 func (d *Core) mayOpen(now time.Duration) bool {
-	if len(d.streams) >= maxStreams {
+	if len(d.streams) >= maxStreams || d.holdsBack(now) {
 		return false
 	}
-	if len(d.streams) < d.quota() {
+	if len(d.streams) < d.quota() && now >= d.debt.thin {
 		return true
 	}
 	if d.siteStreams() >= d.width.streams {

@@ -74,6 +74,7 @@ type Device struct {
 	Mute  bool  // takes requests and never answers
 	Lying bool  // flips a bit in every piece
 
+	uplink upQueue
 	lan    *LAN
 	events chan fetch.Heard // closed by Leave
 	queue  chan delivery
@@ -179,6 +180,12 @@ func (d *Device) Fetch(ctx context.Context, i int, sink fetch.Sink) error {
 	b := d.Part.Piece(i)
 	if b == nil {
 		return fetch.ErrAbsent
+	}
+	if d.Up != nil {
+		if err := d.uplink.enter(ctx, i, float64(len(b))/d.Up.rate); err != nil {
+			return err
+		}
+		defer d.uplink.leave()
 	}
 	if d.Lying {
 		b = append([]byte(nil), b...)

@@ -1,0 +1,63 @@
+package fetch
+
+import "time"
+
+// debt is what this device has drawn from the origin and not passed on: the site waits for it. A device draws only as far
+// ahead as it passes on (rule 3, "blocked by live claims only", would otherwise let one device with a thin uplink fetch
+// half of the file, and the whole site then waits for that uplink, or fetches it again).
+type debt struct {
+	bytes int64
+	deep  bool          // too much of it: draw nothing more
+	since time.Duration // since when it has been deep
+	thin  time.Duration // until when this device leaves the origin to others, if there are any
+}
+
+// owe notes that the site waits for this device to pass piece i on.
+func (d *Core) owe(i int) {
+	if p := &d.piece[i]; p.drawn && p.avail == 0 && d.takers() {
+		p.owed = true
+		d.debt.bytes += d.c.PieceSize(i)
+	}
+}
+
+// paid notes that a member has piece i now.
+func (d *Core) paid(i int) {
+	if p := &d.piece[i]; p.owed {
+		p.owed = false
+		d.debt.bytes -= d.c.PieceSize(i)
+	}
+}
+
+// takers reports whether any member could take what this device passes on.
+func (d *Core) takers() bool {
+	for _, m := range d.order {
+		if !m.paused && !m.have.Full() {
+			return true
+		}
+	}
+	return false
+}
+
+// holdsBack reports whether this device leaves the origin alone because of its debt. That nobody takes what it has may be
+// their fault: after a while it goes on, if nobody else draws.
+func (d *Core) holdsBack(now time.Duration) bool {
+	if now < d.debt.thin {
+		return d.siteStreams() > len(d.streams)
+	}
+	return d.debt.deep
+}
+
+// judgeDebt finds whether the debt is deep, and by how long it stays so whether the uplink is too thin for an owner.
+func (d *Core) judgeDebt(now time.Duration) {
+	b := &d.debt
+	most := min(maxDebt, int64(d.originRate.rate(now)*debtTime.Seconds()))
+	deep := b.bytes > max(most, 2*d.c.PieceLength()) && d.takers()
+	switch {
+	case !deep:
+		b.deep = false
+	case !b.deep:
+		b.deep, b.since = true, now
+	case now-b.since >= thinAfter:
+		b.thin = now + thinFor
+	}
+}
