@@ -11,6 +11,7 @@ import (
 	"github.com/dunlin-project/dunlin/piecehash"
 	"github.com/dunlin-project/dunlin/swarm/conn"
 	"github.com/dunlin-project/dunlin/swarm/group"
+	"github.com/dunlin-project/dunlin/swarm/upload"
 	"github.com/dunlin-project/dunlin/swarm/wire"
 )
 
@@ -160,7 +161,7 @@ func (l *link) writeLayer(ctx context.Context, s conn.Stream, m *piecehash.Manif
 			continue
 		}
 		b := wire.EncodeLayer(&wire.LayerPart{Data: part})
-		if err := l.flow.Turn(ctx, len(b)); err != nil {
+		if err := l.flow.Turn(ctx, len(b), upload.Part{}); err != nil {
 			return err
 		}
 		if n, err := s.Write(b); err != nil {

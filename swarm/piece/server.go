@@ -16,7 +16,8 @@ import (
 
 // Bounds of serving one peer.
 const (
-	maxPending = 16 // requests that wait; more are answered busy
+	maxPending = 16          // requests that wait; more are answered busy
+	tired      = time.Second // a request that has waited so long is answered busy: the piece may be elsewhere by now
 	stall      = 250 * time.Millisecond
 )
 
@@ -33,10 +34,13 @@ type Content struct {
 	m       *piecehash.Manifest
 	source  Source
 	squeeze squeeze
+	copies  []uint8 // of each piece; they belong to the scheduler (upload.Part)
 }
 
 // NewContent returns the content with its pieces.
-func NewContent(m *piecehash.Manifest, s Source) *Content { return &Content{m: m, source: s} }
+func NewContent(m *piecehash.Manifest, s Source) *Content {
+	return &Content{m: m, source: s, copies: make([]uint8, m.Pieces())}
+}
 
 // Service is what Serve needs of the process and of the connection.
 type Service struct {
@@ -66,6 +70,7 @@ type server struct {
 type pending struct {
 	*wire.Request
 	content *Content
+	since   time.Time
 }
 
 func (p *pending) size() int64 { return p.content.m.PieceSize(p.Piece) }
@@ -87,6 +92,7 @@ func Serve(ctx context.Context, s conn.Stream, service Service) error {
 			v.Log.LogAttrs(ctx, slog.LevelDebug, "upload ended", slog.String("err", err.Error()))
 		}
 	})
+	wg.Go(func() { v.tire(ctx) })
 	err := v.read()
 	cancel()
 	wg.Wait()
@@ -126,7 +132,7 @@ func (v *server) request(m *wire.Request) error {
 	if c == nil || m.Piece >= c.m.Pieces() || !c.source.Has(m.Piece) {
 		return v.refuse(&wire.NotHere{ID: m.ID})
 	}
-	if wait := v.queue(pending{m, c}); wait > 0 {
+	if wait := v.queue(pending{m, c, time.Now()}); wait > 0 {
 		return v.refuse(&wire.Busy{ID: m.ID, Retry: wait})
 	}
 	select {
@@ -162,6 +168,39 @@ func (v *server) cancel(id uint32) {
 		v.dropped = true
 	}
 	v.forgetLocked(func(p pending) bool { return p.ID == id })
+}
+
+// tire answers busy what has waited for too long, until ctx ends. A requester that hears nothing cannot tell a thin uplink
+// from a dead device, and would fetch from the origin what this device has.
+func (v *server) tire(ctx context.Context) {
+	tick := time.NewTicker(tired / 4)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			for _, m := range v.overdue(now) {
+				if v.refuse(m) != nil {
+					return // read and write see it too
+				}
+			}
+		}
+	}
+}
+
+// overdue drops the requests that have waited for too long and returns the answers to them.
+func (v *server) overdue(now time.Time) (answers []*wire.Busy) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.forgetLocked(func(p pending) bool {
+		late := now.Sub(p.since) > tired
+		if late {
+			answers = append(answers, &wire.Busy{ID: p.ID, Retry: v.Flow.Wait(len(v.pending), p.content.m.PieceLength())})
+		}
+		return late
+	})
+	return answers
 }
 
 // forget drops the pending requests that match, with their promises.
@@ -237,7 +276,7 @@ func (v *server) answer(ctx context.Context, m *wire.Request, c *Content) error 
 		}
 		n := min(wire.MaxSlice, size-off)
 		b := wire.AppendSlice(frame[:0], c.squeeze.slice(m, off, data[off:off+n]))
-		if err := v.Flow.Turn(ctx, len(b)); err != nil {
+		if err := v.Flow.Turn(ctx, len(b), upload.Part{Copies: &c.copies[m.Piece], Begun: off > 0}); err != nil {
 			return err
 		}
 		if err := v.push(b, p); err != nil {

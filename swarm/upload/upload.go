@@ -1,7 +1,9 @@
 package upload
 
 import (
+	"cmp"
 	"context"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -26,9 +28,9 @@ const (
 	LongWait  = 2 * time.Second       // most
 )
 
-// Scheduler is the one of the process. Each requester asks for a turn for each slice (Flow.Turn); turns are given in the
-// order they were asked for, so that requesters share by bytes, and while too much is not yet sent nobody gets one. It
-// is safe for concurrent use.
+// Scheduler is the one of the process. Each requester asks for a turn for each slice (Flow.Turn); while too much is not
+// yet sent nobody gets one, and those who wait are served in the order of Part, equals in the order they asked, none
+// beyond its share of what is unsent. It is safe for concurrent use.
 type Scheduler struct {
 	bucket *rate.Limiter // of payload; nil = no limit
 	kick   chan struct{} // cap 1: somebody waits
@@ -46,10 +48,27 @@ type Scheduler struct {
 	idled    bool  // since then there was a moment with nothing unsent
 }
 
+// Part says of which piece a turn's bytes are, for the order in which turns are given: what has begun is finished first,
+// then the piece goes that was sent least often. First copies multiply, because whoever has got one serves it too; ten
+// copies of one piece, all half sent, serve nobody.
+type Part struct {
+	Copies *uint8 // how often the piece was begun, at most 255; nil = not counted. It belongs to the scheduler.
+	Begun  bool   // this copy was
+}
+
+// place orders waiting turns, the lowest first. The scheduler's mutex is held.
+func (p Part) place() int {
+	if p.Begun || p.Copies == nil {
+		return 0
+	}
+	return 1 + int(*p.Copies)
+}
+
 // turn is somebody's wait for n bytes.
 type turn struct {
 	flow *Flow
 	n    int
+	part Part
 	ok   chan struct{} // closed when granted
 }
 
@@ -145,9 +164,9 @@ func (u *Scheduler) pace() float64 {
 
 // Turn waits until n bytes, at most wire.MaxMessage and a little, may be given to the flow's connection: as they are
 // sent, compressed if they are. Those that are not given after all must be returned. The error is ctx's.
-func (f *Flow) Turn(ctx context.Context, n int) error {
+func (f *Flow) Turn(ctx context.Context, n int, p Part) error {
 	u := f.up
-	t := &turn{flow: f, n: n, ok: make(chan struct{})}
+	t := &turn{flow: f, n: n, part: p, ok: make(chan struct{})}
 	u.mu.Lock()
 	u.waiting = append(u.waiting, t)
 	if len(u.waiting) == 1 {
@@ -204,6 +223,7 @@ func (u *Scheduler) give(now time.Time) time.Duration {
 	}
 	limit := u.limit()
 	share := max(limit/int64(max(len(u.flows), 1)), wire.MaxSlice)
+	slices.SortStableFunc(u.waiting, func(a, b *turn) int { return cmp.Compare(a.part.place(), b.part.place()) })
 	rest := u.waiting[:0]
 	for i, t := range u.waiting {
 		if u.othersFirst(now, t, share) {
@@ -244,6 +264,9 @@ func (u *Scheduler) grant(now time.Time, t *turn) {
 	f := t.flow
 	if f.unsent == 0 {
 		f.moved = now // it had nothing to get rid of
+	}
+	if c := t.part.Copies; c != nil && !t.part.Begun && *c < math.MaxUint8 {
+		*c++
 	}
 	n := int64(t.n)
 	f.handed += n + muxHeaders

@@ -55,8 +55,10 @@ func (l *uplink) drain() {
 }
 
 // send gives n bytes to the line after a turn.
-func (f *fakeFlow) send(ctx context.Context, n int) error {
-	if err := f.Turn(ctx, n); err != nil {
+func (f *fakeFlow) send(ctx context.Context, n int) error { return f.sendPart(ctx, n, Part{}) }
+
+func (f *fakeFlow) sendPart(ctx context.Context, n int, p Part) error {
+	if err := f.Turn(ctx, n, p); err != nil {
 		return err
 	}
 	f.up.mu.Lock()
@@ -194,11 +196,56 @@ func TestReturnedTurns(t *testing.T) {
 		f.Hold()
 		defer f.LetGo()
 		for i := range 100 {
-			if err := f.Turn(ctx, wire.MaxSlice); err != nil {
+			if err := f.Turn(ctx, wire.MaxSlice, Part{}); err != nil {
 				t.Fatalf("turn %d: %v", i, err)
 			}
 			f.Return(wire.MaxSlice)
 		}
 		cancel()
+	})
+}
+
+// TestFirstCopiesFirst: while the uplink is busy, what has begun is finished, then the piece goes that was sent least.
+func TestFirstCopiesFirst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		u := New(0)
+		line := &uplink{rate: 1e6, start: time.Now()}
+		full := line.flow(u)
+		for range minUnsent / wire.MaxSlice {
+			if err := full.send(t.Context(), wire.MaxSlice); err != nil {
+				t.Fatal(err)
+			}
+		}
+		often, once, never := uint8(9), uint8(1), uint8(0)
+		order := make(chan string, 4)
+		for _, w := range []struct {
+			name string
+			part Part
+		}{
+			{"often", Part{Copies: &often}},
+			{"once", Part{Copies: &once}},
+			{"never", Part{Copies: &never}},
+			{"begun", Part{Copies: &often, Begun: true}},
+		} {
+			f := line.flow(u)
+			go func() {
+				if err := f.sendPart(t.Context(), wire.MaxSlice, w.part); err == nil {
+					order <- w.name
+				}
+			}()
+			synctest.Wait() // they ask in this order
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go u.Run(ctx)
+		for _, want := range []string{"begun", "never", "once", "often"} {
+			if got := <-order; got != want {
+				t.Errorf("%s had its turn, want %s", got, want)
+			}
+		}
+		if never != 1 || often != 10 {
+			t.Errorf("copies are counted as %d and %d, want 1 and 10", never, often)
+		}
 	})
 }
