@@ -376,22 +376,6 @@ func TestRule9TheWindowIsBounded(t *testing.T) {
 	}
 }
 
-func TestRule4WhoSeesNobodyDrawsOneRange(t *testing.T) {
-	t.Parallel()
-	d := newDesk(t, 64, nil)
-	under := 0
-	for now := time.Duration(0); now < sec; now += 50 * ms {
-		under += len(take[fetch.Draw](d.at(now)))
-	}
-	if under != 1 {
-		t.Errorf("%d ranges in the first second, want 1", under)
-	}
-	d.at(sec)
-	if under += len(take[fetch.Draw](d.at(1500 * ms))); under < 2 {
-		t.Error("a device that is alone must use more than one stream in the end")
-	}
-}
-
 func TestRule7AnIdleHolderTakesOver(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, 1, func(c *fetch.Config) { c.Warm = true; c.Origin = false })

@@ -26,9 +26,6 @@ func (d *Core) claimRun(now time.Duration, st *stream) bool {
 // others were starting beside it, unseen: in its own order, and in small ranges.
 func (d *Core) loner(now time.Duration) bool { return len(d.members) == 0 && now >= lonerAfter }
 
-// blind reports whether this device knows nobody and does not believe yet that it is alone.
-func (d *Core) blind(now time.Duration) bool { return len(d.members) == 0 && now < lonerAfter }
-
 // pickRun finds the best span that nobody has, fetches or claims (rule 3). Rank only orders: a device that ranks low in
 // every span still finds one. Alone, the order of the file is best, for whoever reads it while it grows.
 func (d *Core) pickRun(now time.Duration, size int64) (first, end int, why Reason) {
@@ -163,13 +160,8 @@ func (d *Core) rank() (place, of int) {
 	return place, of
 }
 
-// quota is how many streams fall to this device: the site's streams are dealt out by rank (rule 4). One that does not know
-// yet whether it is alone takes one: twelve that do not see each other yet would draw two dozen ranges blindly, and of 64
-// pieces four of them twice.
-func (d *Core) quota(now time.Duration) int {
-	if d.blind(now) {
-		return 1
-	}
+// quota is how many streams fall to this device: the site's streams are dealt out by rank (rule 4).
+func (d *Core) quota() int {
 	place, of := d.rank()
 	q := d.width.streams / of
 	if place < d.width.streams%of {
@@ -183,7 +175,7 @@ func (d *Core) mayGoOn(now time.Duration) bool {
 	if d.holdsBack(now) {
 		return false
 	}
-	return len(d.streams) <= d.quota(now) || d.siteStreams() <= d.width.streams
+	return len(d.streams) <= d.quota() || d.siteStreams() <= d.width.streams
 }
 
 // mayOpen says whether to open one more stream: in this device's turn; or when those whose turn it is leave the line
@@ -192,10 +184,10 @@ func (d *Core) mayOpen(now time.Duration) bool {
 	if len(d.streams) >= maxStreams || d.holdsBack(now) {
 		return false
 	}
-	if len(d.streams) < d.quota(now) && now >= d.debt.thin {
+	if len(d.streams) < d.quota() && now >= d.debt.thin {
 		return true
 	}
-	if d.siteStreams() >= d.width.streams || d.blind(now) {
+	if d.siteStreams() >= d.width.streams {
 		d.origin.idle = 0
 		return false
 	}
