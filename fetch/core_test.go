@@ -393,6 +393,20 @@ func TestRule7AnIdleHolderTakesOver(t *testing.T) {
 	}
 }
 
+// TestRule7ARequestIsMovedOnce: a first byte that is late at every holder is late because of this device's own line.
+func TestRule7ARequestIsMovedOnce(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 1, func(c *fetch.Config) { c.Warm = true; c.Origin = false })
+	d.join(0, "a", 0)
+	d.join(0, "b", 0)
+	for now := time.Duration(0); now < 900*ms; now += 10 * ms { // before the endgame asks a second holder
+		d.at(now)
+	}
+	if got := take[fetch.Ask](d); len(got) != 2 || got[0].Peer == got[1].Peer {
+		t.Errorf("%+v, want one request and one move", got)
+	}
+}
+
 // TestADeviceDrawsOnlyAsFarAheadAsItPassesOn: it stops with two pieces that nobody has taken, goes on when one is taken,
 // and after a second leaves the origin to whoever else draws; but it never leaves the line idle.
 func TestADeviceDrawsOnlyAsFarAheadAsItPassesOn(t *testing.T) {

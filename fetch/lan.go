@@ -31,7 +31,9 @@ func (d *Core) askPeers(now time.Duration) {
 
 // moveAsks lets idle links take over what waits unserved at a busy holder: first copies go out one by one, and whoever has
 // got one serves the next. Without it everybody who asked the first holder waits for that one's uplink, however many
-// others have the piece by now. It costs no byte: only what has not begun to arrive is moved.
+// others have the piece by now. It costs no byte: only what has not begun to arrive is moved. It is moved once: where this
+// device's own line is what is slow, no holder sends the first byte in time, and a request that is moved again and again
+// never arrives.
 func (d *Core) moveAsks(now time.Duration) {
 	for _, m := range d.order {
 		if len(m.asks) > 0 || !d.free4ask(now, m) {
@@ -44,6 +46,7 @@ func (d *Core) moveAsks(now time.Duration) {
 		d.dropAsk(from, i)
 		d.do(Cancel{Peer: from.id, Piece: i})
 		d.ask(now, m, i)
+		m.asks[i].taken = true
 	}
 }
 
@@ -56,7 +59,7 @@ func (d *Core) unserved(now time.Duration, m *member) (from *member, piece int) 
 		}
 		for i, a := range o.asks {
 			older := a.since < oldest || from != nil && a.since == oldest && i < piece // the same choice in every run
-			if older && a.left == d.c.PieceSize(i) && d.piece[i].asked == 1 && m.have.Has(i) {
+			if older && !a.taken && a.left == d.c.PieceSize(i) && d.piece[i].asked == 1 && m.have.Has(i) {
 				from, piece, oldest = o, i, a.since
 			}
 		}

@@ -35,6 +35,7 @@ type ask struct {
 	since time.Duration // when it was sent
 	moved time.Duration // when the last byte came
 	left  int64         // bytes not arrived
+	taken bool          // it was moved here from another holder, and stays
 }
 
 // Hear takes in what the site said.
