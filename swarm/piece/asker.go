@@ -309,10 +309,7 @@ func (a *Asker) takeSlice(r *wire.Reader, m *wire.Slice, size int) error {
 		a.finish(m.ID, nil)
 		return nil
 	}
-	select {
-	case q.news <- struct{}{}:
-	default:
-	}
+	signal(q.news)
 	return nil
 }
 

@@ -164,6 +164,33 @@ func TestCancelledPieceIsDropped(t *testing.T) {
 	}
 }
 
+// TestWhoWaitsForLongIsToldSo: behind a piece that takes its time the next is answered busy, and the first still comes.
+func TestWhoWaitsForLongIsToldSo(t *testing.T) {
+	t.Parallel()
+	data, m := fetchtest.Content(1, 4<<20, 1<<20)
+	s := slow{full{fetchtest.FullPart(m, data)}, make(chan struct{}, 10), make(chan struct{})}
+	p := connect(t, NewContent(m, s))
+	first := make(chan error, 1)
+	go func() {
+		_, err := p.get(t.Context(), m, 0)
+		first <- err
+	}()
+	<-s.entered
+	for i := 1; i < 3; i++ { // and again: what waits is watched each time
+		var busy *fetch.BusyError
+		if _, err := p.get(t.Context(), m, i); !errors.As(err, &busy) || busy.RetryAfter < upload.ShortWait {
+			t.Errorf("piece %d: %v, want busy", i, err)
+		}
+	}
+	close(s.open)
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+	if _, err := p.get(t.Context(), m, 1); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestLinkEnds(t *testing.T) {
 	t.Parallel()
 	data, m := fetchtest.Content(1, 4<<20, 1<<20)

@@ -57,6 +57,7 @@ type server struct {
 	Service
 	stream conn.Stream
 	wake   chan struct{} // cap 1: write has something to do
+	queued chan struct{} // cap 1: tire has something to wait for
 
 	writing sync.Mutex // held for each message as a whole
 
@@ -84,7 +85,7 @@ func Serve(ctx context.Context, s conn.Stream, service Service) error {
 	defer stop()
 	service.Flow.Hold()
 	defer service.Flow.LetGo()
-	v := &server{Service: service, stream: s, wake: make(chan struct{}, 1)}
+	v := &server{Service: service, stream: s, wake: make(chan struct{}, 1), queued: make(chan struct{}, 1)}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		defer cancel()
@@ -135,11 +136,17 @@ func (v *server) request(m *wire.Request) error {
 	if wait := v.queue(pending{m, c, time.Now()}); wait > 0 {
 		return v.refuse(&wire.Busy{ID: m.ID, Retry: wait})
 	}
+	signal(v.wake)
+	signal(v.queued)
+	return nil
+}
+
+// signal wakes whoever reads c, a channel of capacity 1, now or when it next looks.
+func signal(c chan<- struct{}) {
 	select {
-	case v.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
-	return nil
 }
 
 // queue takes a request in, or says how long the peer should stay away.
@@ -171,36 +178,47 @@ func (v *server) cancel(id uint32) {
 }
 
 // tire answers busy what has waited for too long, until ctx ends. A requester that hears nothing cannot tell a thin uplink
-// from a dead device, and would fetch from the origin what this device has.
+// from a dead device, and would fetch from the origin what this device has. While nothing waits it sleeps: a node has many
+// links, and most are idle.
 func (v *server) tire(ctx context.Context) {
-	tick := time.NewTicker(tired / 4)
-	defer tick.Stop()
+	timer := time.NewTimer(tired)
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-tick.C:
-			for _, m := range v.overdue(now) {
-				if v.refuse(m) != nil {
-					return // read and write see it too
-				}
+		case <-v.queued:
+		case <-timer.C:
+		}
+		answers, oldest := v.overdue(time.Now())
+		for _, m := range answers {
+			if v.refuse(m) != nil {
+				return // read and write see it too
 			}
+		}
+		timer.Stop()
+		if !oldest.IsZero() {
+			timer.Reset(time.Until(oldest.Add(tired)))
 		}
 	}
 }
 
-// overdue drops the requests that have waited for too long and returns the answers to them.
-func (v *server) overdue(now time.Time) (answers []*wire.Busy) {
+// overdue drops the requests that have waited for too long. It returns the answers to them, and since when the oldest of
+// the others has waited, zero if there is none.
+func (v *server) overdue(now time.Time) (answers []*wire.Busy, oldest time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.forgetLocked(func(p pending) bool {
-		late := now.Sub(p.since) > tired
+		late := now.Sub(p.since) >= tired
 		if late {
 			answers = append(answers, &wire.Busy{ID: p.ID, Retry: v.Flow.Wait(len(v.pending), p.content.m.PieceLength())})
 		}
 		return late
 	})
-	return answers
+	if len(v.pending) > 0 {
+		oldest = v.pending[0].since
+	}
+	return answers, oldest
 }
 
 // forget drops the pending requests that match, with their promises.
