@@ -2,7 +2,6 @@ package fetch_test
 
 import (
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 
@@ -373,78 +372,6 @@ func TestRule9TheWindowIsBounded(t *testing.T) {
 	}
 	if n := len(take[fetch.Ask](d.at(0))); n != 16 {
 		t.Errorf("%d MiB asked at once over all links, want 16", n)
-	}
-}
-
-func TestRule7AnIdleHolderTakesOver(t *testing.T) {
-	t.Parallel()
-	d := newDesk(t, 1, func(c *fetch.Config) { c.Warm = true; c.Origin = false })
-	d.join(0, "busy", 0)
-	d.at(0)
-	d.join(50*ms, "idle", 0)
-	d.acts = nil
-	if d.at(100 * ms); len(d.acts) != 0 {
-		t.Fatalf("too early: %+v", d.acts)
-	}
-	d.at(200 * ms)
-	want := []fetch.Action{fetch.Cancel{Peer: "busy", Piece: 0}, fetch.Ask{Peer: "idle", Piece: 0}}
-	if !slices.Equal(d.acts, want) {
-		t.Errorf("%+v, want %+v", d.acts, want)
-	}
-}
-
-// TestRule7ARequestIsMovedOnce: a first byte that is late at every holder is late because of this device's own line.
-func TestRule7ARequestIsMovedOnce(t *testing.T) {
-	t.Parallel()
-	d := newDesk(t, 1, func(c *fetch.Config) { c.Warm = true; c.Origin = false })
-	d.join(0, "a", 0)
-	d.join(0, "b", 0)
-	for now := time.Duration(0); now < 900*ms; now += 10 * ms { // before the endgame asks a second holder
-		d.at(now)
-	}
-	if got := take[fetch.Ask](d); len(got) != 2 || got[0].Peer == got[1].Peer {
-		t.Errorf("%+v, want one request and one move", got)
-	}
-}
-
-// TestADeviceDrawsOnlyAsFarAheadAsItPassesOn: it stops with two pieces that nobody has taken, goes on when one is taken,
-// and after a second leaves the origin to whoever else draws; but it never leaves the line idle.
-func TestADeviceDrawsOnlyAsFarAheadAsItPassesOn(t *testing.T) {
-	t.Parallel()
-	const pieces = 32
-	for name, c := range map[string]struct {
-		takes, owner bool // the other member takes what it can, and draws itself
-		enough       func(drawn int) bool
-	}{
-		"all is taken":              {takes: true, enough: func(n int) bool { return n == pieces }},
-		"nothing is taken":          {owner: true, enough: func(n int) bool { return n > 2 && n < 8 }},
-		"nothing, and nobody draws": {enough: func(n int) bool { return n == pieces }},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			d := newDesk(t, pieces, func(c *fetch.Config) { c.Warm = true })
-			d.join(0, "other")
-			drawn := 0
-			for now := time.Duration(0); now < 20*sec; now += 50 * ms {
-				if c.owner {
-					d.said(now, "other", fetch.SayClaim{First: pieces - 1, Count: 1, Rate: mib, Done: int64(now / ms)})
-				}
-				for _, a := range take[fetch.Draw](d.at(now)) {
-					for i := a.First; i < a.First+a.Count; i++ {
-						drawn++
-						d.core.Stored(now, i)
-						if c.takes {
-							d.said(now, "other", fetch.SayHave{First: i, Count: 1})
-						}
-					}
-					d.core.DrawProgress(now, a.ID, int64(a.Count)*mib)
-					d.core.DrawEnded(now, a.ID, fetch.DrawOK)
-				}
-			}
-			if !c.enough(drawn) {
-				t.Errorf("drew %d of %d pieces", drawn, pieces)
-			}
-		})
 	}
 }
 

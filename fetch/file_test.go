@@ -126,36 +126,31 @@ func TestASitePaysOnce(t *testing.T) {
 	}
 }
 
-// TestOneThinUplink: a device that can draw as fast as the others and pass on a tenth of that must not become an owner that
-// everybody waits for.
-func TestOneThinUplink(t *testing.T) {
+// TestThinUplinks: a device that can draw as fast as the others and pass on a tenth of that must not become an owner that
+// everybody waits for; and where all uplinks are as thin as the origin the site lives from second holders: the owners'
+// uplinks alone would take six times as long.
+func TestThinUplinks(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		r := site{n: 12, length: 64 * mib, origin: mbit100, uplink: gbit, links: 100 * time.Millisecond, before: func(i int, d *fetchtest.Device) {
-			if i == 0 {
-				d.Up = fetchtest.NewPipe(mbit100 / 10)
-			}
-		}}.run(t)
-		r.check(t)
-		t.Logf("copies %.3f, makespan %.3f", r.copies, r.makespan)
-		if r.copies > 1.05 || r.makespan > 1.6 {
-			t.Errorf("copies %.3f, makespan %.3f", r.copies, r.makespan)
-		}
-	})
-}
-
-// TestAllUplinksAsThinAsTheOrigin: then the site lives from second holders; the owners' uplinks alone would take six times
-// as long.
-func TestAllUplinksAsThinAsTheOrigin(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		r := site{n: 12, length: 64 * mib, origin: mbit100, uplink: mbit100, links: 100 * time.Millisecond}.run(t)
-		r.check(t)
-		t.Logf("copies %.3f, makespan %.3f", r.copies, r.makespan)
-		if r.copies > 1.05 || r.makespan > 1.6 {
-			t.Errorf("copies %.3f, makespan %.3f", r.copies, r.makespan)
-		}
-	})
+	for name, c := range map[string]struct{ first, others float64 }{
+		"one":                        {mbit100 / 10, gbit},
+		"all, as thin as the origin": {mbit100, mbit100},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := site{n: 12, length: 64 * mib, origin: mbit100, uplink: c.others, links: 100 * time.Millisecond, before: func(i int, d *fetchtest.Device) {
+					if i == 0 {
+						d.Up = fetchtest.NewPipe(c.first)
+					}
+				}}.run(t)
+				r.check(t)
+				t.Logf("copies %.3f, makespan %.3f", r.copies, r.makespan)
+				if r.copies > 1.05 || r.makespan > 1.6 {
+					t.Errorf("copies %.3f, makespan %.3f", r.copies, r.makespan)
+				}
+			})
+		})
+	}
 }
 
 // TestOriginBytesAddUp: what the devices say they drew is what the line carried.

@@ -54,7 +54,7 @@ func (d *Core) moveAsks(now time.Duration) {
 func (d *Core) unserved(now time.Duration, m *member) (from *member, piece int) {
 	oldest := now - unstarted
 	for _, o := range d.order {
-		if o == m {
+		if o == m || len(o.asks) == 0 {
 			continue
 		}
 		for i, a := range o.asks {
@@ -153,7 +153,7 @@ func (d *Core) queue(m *member, i int) time.Duration {
 // an origin range of this device has stopped moving on. At most two holders, never the origin twice.
 func (d *Core) pickLate(now time.Duration, m *member) int {
 	for _, o := range d.order {
-		if o == m {
+		if o == m || len(o.asks) == 0 {
 			continue
 		}
 		for i, a := range o.asks {

@@ -104,14 +104,21 @@ func (d *Core) rankSpans(m *member, by int) {
 // count adds (or takes away) a member's pieces from the availability.
 func (d *Core) count(m *member, by int) {
 	for i := range d.piece {
-		if m.have.Has(i) {
-			d.piece[i].avail = uint16(int(d.piece[i].avail) + by)
-			if by > 0 {
-				d.paid(i)
-				d.list(i)
-			}
+		switch {
+		case !m.have.Has(i):
+		case by > 0:
+			d.reach(i)
+		default:
+			d.piece[i].avail--
 		}
 	}
+}
+
+// reach takes note of one more member in reach that has piece i.
+func (d *Core) reach(i int) {
+	d.piece[i].avail++
+	d.paid(i)
+	d.list(i)
 }
 
 // list puts a piece among those to look at when a link is free.
@@ -143,9 +150,7 @@ func (d *Core) hearHave(m *member, s SayHave) {
 	}
 	for i := s.First; i < s.First+s.Count; i++ {
 		if m.have.Set(i) && !m.paused {
-			d.piece[i].avail++
-			d.paid(i)
-			d.list(i)
+			d.reach(i)
 		}
 	}
 	for _, c := range slices.Clone(m.claims) {
