@@ -264,7 +264,9 @@ func TestAnInterruptedApproval(t *testing.T) {
 		p.stop(syscall.SIGKILL)
 	}
 	have := right(t, part, app)
+	n.stop() // then it has logged what was asked for before the kills
 	seen := len(n.log())
+	n.start(w.certOf(n.host()), "1m")
 	if _, err := os.Stat(w.public("content", root)); err == nil {
 		t.Error("devices can have what is not whole")
 	}
