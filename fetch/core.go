@@ -176,7 +176,7 @@ func (d *Core) Stored(now time.Duration, i int) {
 	if !d.have.Set(i) {
 		return
 	}
-	d.say(SayHave{First: i, Count: 1})
+	d.say(SayHave{First: i, Count: 1, Drawn: d.piece[i].drawn})
 	d.owe(i)
 	if d.piece[i].asked > 0 {
 		for _, m := range d.order {

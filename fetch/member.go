@@ -50,7 +50,7 @@ func (d *Core) Hear(now time.Duration, h Heard) {
 	case Left:
 		d.leave(h.ID)
 	case Said:
-		if m := d.members[h.ID]; m != nil {
+		if m := d.members[h.ID]; m != nil && !h.Relayed {
 			d.hearSaid(now, m, h.What)
 		}
 	}

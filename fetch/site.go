@@ -86,8 +86,12 @@ type Site interface {
 // Saying is one of SayHave, SayClaim and SayRelease.
 type Saying interface{ saying() }
 
-// SayHave says that pieces First to First+Count-1 are stored and served from now on.
-type SayHave struct{ First, Count int }
+// SayHave says that pieces First to First+Count-1 are stored and served from now on. Drawn means that they came from the
+// origin: first copies of the site. Members pass the word on to those that have no link to this device (rule 8).
+type SayHave struct {
+	First, Count int
+	Drawn        bool
+}
 
 // SayClaim says "I am fetching this span from the origin". It is said again with each progress; that keeps the lease.
 type SayClaim struct {
@@ -126,10 +130,13 @@ type Joined struct {
 // Left means that the member's link is gone, or it no longer shares the content. Its claims end with it.
 type Left struct{ ID PeerID }
 
-// Said is something that a member said. A member that has not joined is not heard.
+// Said is something that a member said. Relayed means that it came through other members (rule 8): who said it may have no
+// link to this device, and then only its claims and its first copies are known. Otherwise a member that has not joined is
+// not heard.
 type Said struct {
-	ID   PeerID
-	What Saying
+	ID      PeerID
+	Relayed bool
+	What    Saying
 }
 
 func (Noticed) heard()  {}

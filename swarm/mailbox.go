@@ -71,13 +71,13 @@ func (b *mailbox) merge(h fetch.Heard) bool {
 	}
 	now, ok1 := h.(fetch.Said)
 	last, ok2 := b.letters[n-1].(fetch.Said)
-	if !ok1 || !ok2 || now.ID != last.ID {
+	if !ok1 || !ok2 || now.ID != last.ID || now.Relayed != last.Relayed {
 		return false
 	}
 	switch w := now.What.(type) {
 	case fetch.SayHave:
-		if l, ok := last.What.(fetch.SayHave); ok && l.First+l.Count == w.First {
-			b.letters[n-1] = fetch.Said{ID: now.ID, What: fetch.SayHave{First: l.First, Count: l.Count + w.Count}}
+		if l, ok := last.What.(fetch.SayHave); ok && l.First+l.Count == w.First && l.Drawn == w.Drawn {
+			b.letters[n-1] = fetch.Said{ID: now.ID, Relayed: now.Relayed, What: fetch.SayHave{First: l.First, Count: l.Count + w.Count, Drawn: w.Drawn}}
 			return true
 		}
 	case fetch.SayClaim:

@@ -271,7 +271,7 @@ func (r *Room) hearHaves(id fetch.PeerID, m *memberState, runs []wire.Run) bool 
 			fresh = m.have.Set(i) || fresh
 		}
 		if fresh {
-			r.tell(fetch.Said{ID: id, What: fetch.SayHave(run)})
+			r.tell(fetch.Said{ID: id, What: fetch.SayHave{First: run.First, Count: run.Count}})
 		}
 	}
 	for first, c := range m.claims {
