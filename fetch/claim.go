@@ -12,6 +12,7 @@ type claim struct {
 	done       int64
 	rate       float64
 	moved      time.Duration // when done last grew
+	unsaid     int           // of a member without a link: pieces it has not said to have
 }
 
 // ends is when the lease of the claim ends: it lives by progress, not by a count of retries (rule 3). A fixed wait would
@@ -53,12 +54,13 @@ func (d *Core) hearClaim(now time.Duration, m *member, s SayClaim) {
 	if m.deaths >= 3 || len(m.claims) >= maxClaims {
 		return
 	}
-	c := &claim{first: s.First, end: s.First + s.Count, rate: float64(s.Rate), done: s.Done, moved: now}
+	c := &claim{first: s.First, end: s.First + s.Count, rate: float64(s.Rate), done: s.Done, moved: now, unsaid: s.Count}
 	for i := c.first; i < c.end; i++ {
 		c.bytes += d.c.PieceSize(i)
 		d.piece[i].claimed++
 	}
 	m.claims = append(m.claims, c)
+	d.dueBy(c.ends())
 	if d.fulfilled(m, c) {
 		d.endClaim(m, c, false)
 		return
@@ -78,6 +80,9 @@ func (d *Core) sound(s SayClaim) bool {
 
 // fulfilled reports whether the claimer now has everything it claimed.
 func (d *Core) fulfilled(m *member, c *claim) bool {
+	if m.distant {
+		return c.unsaid <= 0
+	}
 	for i := c.first; i < c.end; i++ {
 		if !m.have.Has(i) {
 			return false
@@ -90,7 +95,7 @@ func (d *Core) fulfilled(m *member, c *claim) bool {
 func (d *Core) endClaim(m *member, c *claim, died bool) {
 	for i := c.first; i < c.end; i++ {
 		d.piece[i].claimed--
-		if died && !m.have.Has(i) {
+		if died && (m.distant || !m.have.Has(i)) {
 			d.piece[i].overdue = true
 		}
 	}
@@ -135,7 +140,7 @@ func (d *Core) shorten(st *stream) {
 // siteStreams counts the origin streams of the whole site that this device knows of.
 func (d *Core) siteStreams() int {
 	n := len(d.streams)
-	for _, m := range d.order {
+	for m := range d.everyone {
 		if len(m.claims) > 0 {
 			n++
 		}
@@ -146,7 +151,7 @@ func (d *Core) siteStreams() int {
 // siteRate is the rate at which the whole site draws from the origin, as far as this device knows.
 func (d *Core) siteRate(now time.Duration) float64 {
 	sum := d.originRate.rate(now)
-	for _, m := range d.order {
+	for m := range d.everyone {
 		var most float64
 		for _, c := range m.claims {
 			most = max(most, c.rate)

@@ -35,6 +35,11 @@ const (
 	thinFor        = 30 * time.Second       // and so long that holds
 	unstarted      = 150 * time.Millisecond // a request without a byte for so long goes to an idle holder instead
 	minAskPatience = 2 * time.Second        // a request without a byte
+	minAsked       = 4                      // pieces that may be asked for over all links, however slow this device's line
+	askedTime      = 2 * time.Second        // of what the line brings: what may be asked for over all links
+	meshTime       = 5 * time.Second        // a first copy that is known by hearsay only may take so long to a neighbour
+	maxDistant     = 512                    // members without a link that are remembered
+	noticedTime    = 3 * time.Second        // so long a device that was noticed counts as one that starts beside this one
 )
 
 // Config is what a Core is made from.
@@ -102,13 +107,19 @@ type Core struct {
 	ranks    []uint16  // per span: how many members rank above this device (incremental owner map)
 	askable  []int     // pieces to look at when a link is free; may hold stale entries
 	inAsk    int64     // bytes asked of peers and not arrived
+	distant  []*member // members without a link (rule 8), sorted by key
+	crowd    int       // members of the site in all, where there are more than this device has links to; else 0
 	doubled  int64     // bytes asked of a second holder
 	debt     debt      // what this device drew and no member has yet
 	noticed  bool
-	everSeen bool // a member has joined at least once
+	coming   map[PeerID]noticed // who was noticed and has not joined
+	everSeen bool               // a member has joined at least once
 	lastJoin time.Duration
 
-	draws      map[int]*draw
+	now time.Duration // of the newest Decide
+	due time.Duration // nothing of a member runs out before
+
+	draws      []*draw // sorted by id
 	streams    []*stream
 	nextDraw   int
 	originRate meter
@@ -129,6 +140,8 @@ type pieceState struct {
 	listed  bool   // it stands in askable
 	overdue bool   // a claim on it died, or a holder failed to deliver it
 	owed    bool   // this device drew it and no member has it yet
+
+	rumour time.Duration // a member without a link has it: until then it may come over neighbours; 0 = no word of it
 }
 
 // NewCore returns the decision for one content. It panics when cfg.Have does not fit the content.
@@ -146,7 +159,7 @@ func NewCore(cfg Config) *Core {
 		piece:   make([]pieceState, n),
 		key:     peerKey(cfg.Content.Root(), cfg.Self),
 		members: make(map[PeerID]*member),
-		draws:   make(map[int]*draw),
+		coming:  make(map[PeerID]noticed),
 	}
 	d.ranks = make([]uint16, d.grid.spans)
 	d.width.streams = minStreams
@@ -161,6 +174,7 @@ func (d *Core) Members() int { return len(d.members) }
 
 // Decide returns what to do now, and when to ask again if nothing happens before.
 func (d *Core) Decide(now time.Duration) (actions []Action, wake time.Duration) {
+	d.now = now
 	d.expire(now)
 	d.judgeDebt(now)
 	if !d.Done() {
@@ -171,8 +185,9 @@ func (d *Core) Decide(now time.Duration) (actions []Action, wake time.Duration) 
 	return actions, d.nextWake(now)
 }
 
-// Stored says that piece i is checked and stored. It tells the site and cancels what is under way elsewhere.
-func (d *Core) Stored(now time.Duration, i int) {
+// Stored says that piece i, which came from a member (or, with "", from the origin), is checked and stored. It tells the
+// site and cancels what is under way elsewhere. All its bytes were reported with AskProgress or DrawProgress before.
+func (d *Core) Stored(now time.Duration, i int, from PeerID) {
 	if !d.have.Set(i) {
 		return
 	}
@@ -180,13 +195,16 @@ func (d *Core) Stored(now time.Duration, i int) {
 	d.owe(i)
 	if d.piece[i].asked > 0 {
 		for _, m := range d.order {
-			if _, ok := m.asks[i]; ok {
+			switch a := m.ask(i); {
+			case a == nil:
+			case m.id == from:
+				d.delivered(now, m, a)
+			default:
 				d.dropAsk(m, i)
 				d.do(Cancel{Peer: m.id, Piece: i})
 			}
 		}
 	}
-	_ = now
 }
 
 func (d *Core) do(a Action)  { d.out = append(d.out, a) }
@@ -198,13 +216,36 @@ func (d *Core) missing(i int) bool {
 	return !d.have.Has(i) && p.asked == 0 && !p.drawn
 }
 
-// expire ends what time has ended: leases, requests without progress, pauses.
+// expire ends what time has ended: leases, requests without progress, pauses. It looks at the members only when the time
+// has come for one of them, because it is called for every event.
 func (d *Core) expire(now time.Duration) {
-	for _, m := range d.order {
+	if now < d.due {
+		return
+	}
+	d.due = now + time.Second
+	for m := range d.everyone {
 		d.expireClaims(now, m)
 		d.expireAsks(now, m)
 		if m.paused && now >= m.until {
 			d.resume(m)
+		}
+		if m.busy && now >= m.until {
+			m.busy = false
+		}
+		d.dueBy(m.next())
+	}
+}
+
+// dueBy notes that something of a member runs out at t.
+func (d *Core) dueBy(t time.Duration) { d.due = min(d.due, t) }
+
+// everyone yields all members, those without a link last.
+func (d *Core) everyone(yield func(*member) bool) {
+	for _, list := range [...][]*member{d.order, d.distant} {
+		for _, m := range list {
+			if !yield(m) {
+				return
+			}
 		}
 	}
 }
@@ -224,14 +265,7 @@ func (d *Core) nextWake(now time.Duration) time.Duration {
 		soon(d.cfg.Delay)
 	}
 	soon(d.origin.until)
-	for _, m := range d.order {
-		if m.paused || m.busy {
-			soon(m.until)
-		}
-		for _, c := range m.claims {
-			soon(c.ends())
-		}
-	}
+	soon(d.due)
 	if len(d.streams) > 0 || len(d.draws) > 0 || d.inAsk > 0 {
 		wake = min(wake, now+100*time.Millisecond)
 	}
@@ -266,7 +300,7 @@ func byKey(a, b *member) int {
 	return cmp.Or(cmp.Compare(a.key, b.key), cmp.Compare(a.id, b.id))
 }
 
-func (d *Core) insert(m *member) {
-	i, _ := slices.BinarySearchFunc(d.order, m, byKey)
-	d.order = slices.Insert(d.order, i, m)
+func insert(list []*member, m *member) []*member {
+	i, _ := slices.BinarySearchFunc(list, m, byKey)
+	return slices.Insert(list, i, m)
 }

@@ -296,7 +296,7 @@ func TestRule5AloneRangesGrow(t *testing.T) {
 			most = max(most, dr.Count)
 			d.core.DrawProgress(now, dr.ID, int64(dr.Count)*mib)
 			for i := dr.First; i < dr.First+dr.Count; i++ {
-				d.core.Stored(now, i)
+				d.core.Stored(now, i, "")
 			}
 			d.core.DrawEnded(now, dr.ID, fetch.DrawOK)
 		}
@@ -354,7 +354,7 @@ func TestRule7TheShortestQueueInSeconds(t *testing.T) {
 			}
 			count[u.Peer]++
 			d.core.AskProgress(now, u.Peer, u.Piece, mib)
-			d.core.Stored(now, u.Piece)
+			d.core.Stored(now, u.Piece, u.Peer)
 			d.core.AskEnded(now, u.Peer, u.Piece, fetch.AskOK, 0)
 		}
 		way = rest
@@ -393,7 +393,7 @@ func TestRule10TheEndgameAsksASecondHolder(t *testing.T) {
 	if len(got) != 1 {
 		t.Fatalf("two holders at most: %+v", got)
 	}
-	d.core.Stored(1600*ms, 0)
+	d.core.Stored(1600*ms, 0, "")
 	d.at(1600 * ms)
 	if got := take[fetch.Cancel](d); len(got) != 2 {
 		t.Fatalf("both requests end at the first arrival: %+v", got)
@@ -496,7 +496,7 @@ func FuzzCore(f *testing.F) {
 		}
 		for len(script) > 0 {
 			id := fetch.PeerID(fmt.Sprint("p", arg()%4))
-			switch arg() % 9 {
+			switch arg() % 12 {
 			case 0:
 				d.join(now, id, arg()%16, arg()%16)
 			case 1:
@@ -518,13 +518,20 @@ func FuzzCore(f *testing.F) {
 			case 7:
 				for id, piece := range drawn {
 					d.core.DrawProgress(now, id, mib)
-					d.core.Stored(now, piece)
+					d.core.Stored(now, piece, "")
 					d.core.DrawEnded(now, id, fetch.DrawResult(arg()%2))
 					delete(drawn, id)
 					break
 				}
 			case 8:
-				d.core.Stored(now, arg()%16)
+				d.core.Stored(now, arg()%16, id)
+			case 9:
+				d.core.Hear(now, fetch.Said{ID: id, Relayed: true, What: fetch.SayHave{First: arg() - 10, Count: arg() % 20, Drawn: true}})
+			case 10:
+				d.core.Hear(now, fetch.Said{ID: id, Relayed: true, What: fetch.SayClaim{First: arg() - 10, Count: arg() % 20}})
+			case 11:
+				d.core.Hear(now, fetch.Noticed{ID: id})
+				d.core.Hear(now, fetch.Crowd{Size: arg() - 10})
 			}
 			acts, wake := d.core.Decide(now)
 			if wake <= now {

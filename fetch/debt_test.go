@@ -32,7 +32,7 @@ func TestADeviceDrawsOnlyAsFarAheadAsItPassesOn(t *testing.T) {
 				for _, a := range take[fetch.Draw](d.at(now)) {
 					for i := a.First; i < a.First+a.Count; i++ {
 						drawn++
-						d.core.Stored(now, i)
+						d.core.Stored(now, i, "")
 						if c.takes {
 							d.said(now, "other", fetch.SayHave{First: i, Count: 1})
 						}

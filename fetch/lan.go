@@ -4,10 +4,10 @@ import "time"
 
 // askPeers fills the links: each round gives every free link one more piece, so that no link starves another.
 func (d *Core) askPeers(now time.Duration) {
-	for again := true; again; {
+	for again := len(d.askable) > 0; again; {
 		again = false
 		for _, m := range d.order {
-			if !d.free4ask(now, m) {
+			if !d.free4ask(m) {
 				continue
 			}
 			if i := d.pick(now, m); i >= 0 {
@@ -16,17 +16,32 @@ func (d *Core) askPeers(now time.Duration) {
 			}
 		}
 	}
-	if d.inAsk == 0 && len(d.draws) == 0 {
+	if !d.anyLate(now) {
 		return
 	}
 	d.moveAsks(now)
 	for _, m := range d.order {
-		if len(m.asks) == 0 && d.free4ask(now, m) {
+		if len(m.asks) == 0 && d.free4ask(m) {
 			if i := d.pickLate(now, m); i >= 0 {
 				d.ask(now, m, i)
 			}
 		}
 	}
+}
+
+// anyLate reports whether a request or an origin range is old enough that an idle link may take it over.
+func (d *Core) anyLate(now time.Duration) bool {
+	for _, m := range d.order {
+		if len(m.asks) > 0 && now-m.asks[0].since > unstarted {
+			return true
+		}
+	}
+	for _, dr := range d.draws {
+		if now-dr.moved >= time.Second {
+			return true
+		}
+	}
+	return false
 }
 
 // moveAsks lets idle links take over what waits unserved at a busy holder: first copies go out one by one, and whoever has
@@ -36,7 +51,7 @@ func (d *Core) askPeers(now time.Duration) {
 // never arrives.
 func (d *Core) moveAsks(now time.Duration) {
 	for _, m := range d.order {
-		if len(m.asks) > 0 || !d.free4ask(now, m) {
+		if len(m.asks) > 0 || !d.free4ask(m) {
 			continue
 		}
 		from, i := d.unserved(now, m)
@@ -45,8 +60,7 @@ func (d *Core) moveAsks(now time.Duration) {
 		}
 		d.dropAsk(from, i)
 		d.do(Cancel{Peer: from.id, Piece: i})
-		d.ask(now, m, i)
-		m.asks[i].taken = true
+		d.ask(now, m, i).taken = true
 	}
 }
 
@@ -54,41 +68,53 @@ func (d *Core) moveAsks(now time.Duration) {
 func (d *Core) unserved(now time.Duration, m *member) (from *member, piece int) {
 	oldest := now - unstarted
 	for _, o := range d.order {
-		if o == m || len(o.asks) == 0 {
+		if o == m {
 			continue
 		}
-		for i, a := range o.asks {
-			older := a.since < oldest || from != nil && a.since == oldest && i < piece // the same choice in every run
-			if older && !a.taken && a.left == d.c.PieceSize(i) && d.piece[i].asked == 1 && m.have.Has(i) {
-				from, piece, oldest = o, i, a.since
+		for _, a := range o.asks {
+			if a.since >= oldest {
+				break // they only get younger
+			}
+			if !a.taken && a.left == d.c.PieceSize(a.piece) && d.piece[a.piece].asked == 1 && m.have.Has(a.piece) {
+				from, piece, oldest = o, a.piece, a.since
+				break
 			}
 		}
 	}
 	return from, piece
 }
 
-func (d *Core) ask(now time.Duration, m *member, i int) {
+func (d *Core) ask(now time.Duration, m *member, i int) *ask {
 	size := d.c.PieceSize(i)
-	m.asks[i] = &ask{since: now, moved: now, left: size}
+	a := &ask{piece: i, since: now, moved: now, left: size}
+	m.asks = append(m.asks, a)
+	d.dueBy(now + m.patience())
 	m.pending += size
 	d.inAsk += size
 	d.piece[i].asked++
 	d.do(Ask{Peer: m.id, Piece: i})
+	return a
 }
 
 // free4ask reports whether a link has room (rule 9): bytes in flight follow its rate and round trip, so that it never
-// idles and never queues more than it moves soon.
-func (d *Core) free4ask(now time.Duration, m *member) bool {
-	if m.busy && now >= m.until {
-		m.busy = false
-	}
+// idles and never queues more than it moves soon. What is asked for over all links follows this device's own line: a
+// slow one that asks everybody for something would have many uplinks wait for it.
+func (d *Core) free4ask(m *member) bool {
 	if m.paused || m.busy {
 		return false
 	}
-	if d.inAsk > 0 && d.inAsk+d.c.PieceLength() > maxUnverified {
+	if d.inAsk > 0 && d.inAsk+d.c.PieceLength() > d.mostAsked() {
 		return false
 	}
 	return m.pending < d.window(m)
+}
+
+func (d *Core) mostAsked() int64 {
+	rate := d.lan.rate(d.now)
+	if rate == 0 {
+		return maxUnverified
+	}
+	return min(maxUnverified, max(minAsked*d.c.PieceLength(), int64(rate*askedTime.Seconds())))
 }
 
 func (d *Core) window(m *member) int64 {
@@ -134,7 +160,7 @@ func (d *Core) worth(now time.Duration, m *member, i int) bool {
 		return true
 	}
 	for _, o := range d.order {
-		if o != m && o.have.Has(i) && o.rate > 0 && d.free4ask(now, o) && 3*d.queue(o, i) < mine {
+		if o != m && o.have.Has(i) && o.rate > 0 && d.free4ask(o) && 3*d.queue(o, i) < mine {
 			return false
 		}
 	}
@@ -153,10 +179,11 @@ func (d *Core) queue(m *member, i int) time.Duration {
 // an origin range of this device has stopped moving on. At most two holders, never the origin twice.
 func (d *Core) pickLate(now time.Duration, m *member) int {
 	for _, o := range d.order {
-		if o == m || len(o.asks) == 0 {
+		if o == m {
 			continue
 		}
-		for i, a := range o.asks {
+		for _, a := range o.asks {
+			i := a.piece
 			if d.piece[i].asked == 1 && m.have.Has(i) && now-a.since > d.lateAfter(m, i) && d.mayDouble(i) {
 				return i
 			}
@@ -215,10 +242,13 @@ func (d *Core) mayDouble(i int) bool {
 // AskProgress says that n bytes of a requested piece arrived.
 func (d *Core) AskProgress(now time.Duration, from PeerID, piece int, n int64) {
 	m := d.members[from]
-	if m == nil || m.asks[piece] == nil {
+	if m == nil {
 		return
 	}
-	a := m.asks[piece]
+	a := m.ask(piece)
+	if a == nil {
+		return
+	}
 	n = min(n, a.left)
 	a.left -= n
 	a.moved = now
@@ -245,16 +275,13 @@ func (d *Core) AskEnded(now time.Duration, from PeerID, piece int, res AskResult
 	if m == nil {
 		return
 	}
-	if a := m.asks[piece]; a != nil && res == AskOK {
-		d.learnRate(now, m, a, piece)
-	}
-	known := m.asks[piece] != nil
+	a := m.ask(piece)
 	d.dropAsk(m, piece)
 	switch res {
 	case AskOK:
-		m.failures = 0
 	case AskBusy:
 		m.busy, m.until = true, now+min(max(retry, 20*time.Millisecond), 5*time.Second)
+		d.dueBy(m.until)
 	case AskAbsent:
 		if m.have.Clear(piece) && !m.paused {
 			d.piece[piece].avail--
@@ -262,19 +289,27 @@ func (d *Core) AskEnded(now time.Duration, from PeerID, piece int, res AskResult
 	case AskBad:
 		d.leave(from)
 	case AskFailed:
-		if known {
+		if a != nil {
 			d.pause(now, m)
 		}
 	}
 }
 
-func (d *Core) learnRate(now time.Duration, m *member, a *ask, piece int) {
+// delivered ends the request that brought a piece, and learns from it.
+func (d *Core) delivered(now time.Duration, m *member, a *ask) {
+	m.failures = 0
+	d.learnRate(now, m, a)
+	d.dropAsk(m, a.piece)
+}
+
+// learnRate measures a link while it is used: from one piece to the next, or from the request where the link had none.
+func (d *Core) learnRate(now time.Duration, m *member, a *ask) {
 	took := now - max(a.since, m.lastGot)
 	m.lastGot = now
 	if took <= 0 {
 		return
 	}
-	r := float64(d.c.PieceSize(piece)) / took.Seconds()
+	r := float64(d.c.PieceSize(a.piece)) / took.Seconds()
 	if m.rate == 0 {
 		m.rate = r
 		return
@@ -282,21 +317,27 @@ func (d *Core) learnRate(now time.Duration, m *member, a *ask, piece int) {
 	m.rate += 0.3 * (r - m.rate)
 }
 
-// expireAsks gives up on a member that took a request and sends nothing.
-func (d *Core) expireAsks(now time.Duration, m *member) {
-	if m.paused {
-		return
+// patience is how long a member may be silent that was asked for something.
+func (m *member) patience() time.Duration {
+	if m.rate == 0 {
+		return minAskPatience
 	}
-	patience := minAskPatience
-	if m.rate > 0 {
-		patience = max(patience, min(30*time.Second, time.Duration(4*float64(m.pending)/m.rate*float64(time.Second))))
-	}
+	return max(minAskPatience, min(30*time.Second, time.Duration(4*float64(m.pending)/m.rate*float64(time.Second))))
+}
+
+// moved is when the last byte of what is asked for now came.
+func (m *member) moved() time.Duration {
 	var moved time.Duration = -1
 	for _, a := range m.asks {
 		moved = max(moved, a.moved)
 	}
-	// A piece that waits behind others of the same link is not late as long as the link moves.
-	if len(m.asks) > 0 && now-moved >= patience {
+	return moved
+}
+
+// expireAsks gives up on a member that took a request and sends nothing. A piece that waits behind others of the same link
+// is not late as long as the link moves.
+func (d *Core) expireAsks(now time.Duration, m *member) {
+	if !m.paused && len(m.asks) > 0 && now-m.moved() >= m.patience() {
 		d.pause(now, m)
 	}
 }

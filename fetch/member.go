@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -15,10 +16,12 @@ type member struct {
 	rtt  time.Duration
 	have piecehash.Bitmap
 
+	distant bool // there is no link to it (rule 8): what it says comes over others, and nothing can be asked of it
+
 	claims []*claim
 	deaths int // leases of this member that ended without the promised pieces
 
-	asks    map[int]*ask
+	asks    []*ask  // the oldest first
 	pending int64   // bytes asked and not arrived
 	rate    float64 // bytes per second of this link while it is used; 0 = not yet measured
 	lastGot time.Duration
@@ -32,27 +35,73 @@ type member struct {
 
 // ask is one request to a member.
 type ask struct {
+	piece int
 	since time.Duration // when it was sent
 	moved time.Duration // when the last byte came
 	left  int64         // bytes not arrived
 	taken bool          // it was moved here from another holder, and stays
 }
 
+// ask returns the request for piece i, or nil.
+func (m *member) ask(i int) *ask {
+	for _, a := range m.asks {
+		if a.piece == i {
+			return a
+		}
+	}
+	return nil
+}
+
+// next is the earliest moment at which something of this member may run out.
+func (m *member) next() time.Duration {
+	t := time.Duration(math.MaxInt64)
+	if m.paused || m.busy {
+		t = m.until
+	}
+	for _, c := range m.claims {
+		t = min(t, c.ends())
+	}
+	if len(m.asks) > 0 && !m.paused {
+		t = min(t, m.moved()+m.patience())
+	}
+	return t
+}
+
 // Hear takes in what the site said.
 func (d *Core) Hear(now time.Duration, h Heard) {
 	switch h := h.(type) {
 	case Noticed:
-		d.noticed = true
+		d.notice(now, h.ID)
 	case Answered:
 		d.noticed = false
+		clear(d.coming)
 	case Joined:
 		d.join(now, h)
 	case Left:
 		d.leave(h.ID)
+	case Crowd:
+		d.crowd = h.Size
 	case Said:
-		if m := d.members[h.ID]; m != nil && !h.Relayed {
+		m := d.members[h.ID]
+		if m == nil && h.Relayed {
+			m = d.meet(h.ID)
+		}
+		if m != nil {
 			d.hearSaid(now, m, h.What)
 		}
+	}
+}
+
+// noticed is a device that discovery has found and that may become a member.
+type noticed struct {
+	key   uint64
+	until time.Duration
+}
+
+func (d *Core) notice(now time.Duration, id PeerID) {
+	d.noticed = true
+	if id != "" && id != d.cfg.Self && d.members[id] == nil && len(d.coming) < maxDistant {
+		d.coming[id] = noticed{peerKey(d.c.Root(), id), now + noticedTime}
 	}
 }
 
@@ -63,12 +112,13 @@ func (d *Core) join(now time.Duration, j Joined) {
 	d.leave(j.ID)
 	m := &member{
 		id: j.ID, role: j.Role, rtt: j.RTT, have: j.Have,
-		key:  peerKey(d.c.Root(), j.ID),
-		asks: make(map[int]*ask), lastGot: now,
+		key:     peerKey(d.c.Root(), j.ID),
+		lastGot: now,
 	}
 	d.members[j.ID] = m
+	delete(d.coming, j.ID)
 	d.everSeen, d.lastJoin = true, now
-	d.insert(m)
+	d.order = insert(d.order, m)
 	d.rankSpans(m, 1)
 	d.count(m, 1)
 }
@@ -78,14 +128,18 @@ func (d *Core) leave(id PeerID) {
 	if m == nil {
 		return
 	}
+	if m.distant {
+		d.forget(m)
+		return
+	}
 	if !m.paused {
 		d.count(m, -1)
 	}
 	for len(m.claims) > 0 {
 		d.endClaim(m, m.claims[0], true)
 	}
-	for i := range m.asks {
-		d.dropAsk(m, i)
+	for len(m.asks) > 0 {
+		d.dropAsk(m, m.asks[0].piece)
 	}
 	d.rankSpans(m, -1)
 	delete(d.members, id)
@@ -132,7 +186,11 @@ func (d *Core) list(i int) {
 func (d *Core) hearSaid(now time.Duration, m *member, what Saying) {
 	switch s := what.(type) {
 	case SayHave:
-		d.hearHave(m, s)
+		if m.distant {
+			d.hearsay(now, m, s)
+		} else {
+			d.hearHave(m, s)
+		}
 	case SayClaim:
 		d.hearClaim(now, m, s)
 	case SayRelease:
@@ -166,7 +224,8 @@ func (d *Core) pause(now time.Duration, m *member) {
 	if m.paused {
 		return
 	}
-	for i := range m.asks {
+	for len(m.asks) > 0 {
+		i := m.asks[0].piece
 		d.dropAsk(m, i)
 		d.do(Cancel{Peer: m.id, Piece: i})
 		d.piece[i].overdue = true
@@ -174,6 +233,7 @@ func (d *Core) pause(now time.Duration, m *member) {
 	d.count(m, -1)
 	m.paused, m.busy = true, false
 	m.until = now + time.Second<<min(m.failures, 6)
+	d.dueBy(m.until)
 	m.failures++
 	for i := range d.piece {
 		if m.have.Has(i) {
@@ -189,11 +249,11 @@ func (d *Core) resume(m *member) {
 }
 
 func (d *Core) dropAsk(m *member, i int) {
-	a := m.asks[i]
+	a := m.ask(i)
 	if a == nil {
 		return
 	}
-	delete(m.asks, i)
+	m.asks = slices.DeleteFunc(m.asks, func(o *ask) bool { return o == a })
 	m.pending -= a.left
 	d.inAsk -= a.left
 	d.piece[i].asked--

@@ -26,6 +26,7 @@ type ownClaim struct {
 
 // draw is one origin range that is under way.
 type draw struct {
+	id         int
 	st         *stream
 	claim      *ownClaim
 	first, end int
@@ -140,7 +141,8 @@ func (d *Core) feed(now time.Duration, st *stream, fresh bool) bool {
 	if !d.loner(now) {
 		st.size = minSubRange
 	}
-	dr := &draw{st: st, claim: st.claim, first: st.next, end: st.next, moved: now}
+	d.nextDraw++
+	dr := &draw{id: d.nextDraw, st: st, claim: st.claim, first: st.next, end: st.next, moved: now}
 	for dr.end < st.end && d.wanted(dr.end) && (dr.left == 0 || dr.left+d.c.PieceSize(dr.end) <= st.size) {
 		dr.left += d.c.PieceSize(dr.end)
 		d.piece[dr.end].drawn = true
@@ -151,9 +153,8 @@ func (d *Core) feed(now time.Duration, st *stream, fresh bool) bool {
 	st.size = min(2*st.size, maxSubRange)
 	st.drawing++
 	st.claim.open++
-	d.nextDraw++
-	d.draws[d.nextDraw] = dr
-	d.do(Draw{ID: d.nextDraw, First: dr.first, Count: dr.end - dr.first, Why: st.why, Warn: dr.warn})
+	d.draws = append(d.draws, dr)
+	d.do(Draw{ID: dr.id, First: dr.first, Count: dr.end - dr.first, Why: st.why, Warn: dr.warn})
 	return true
 }
 
@@ -168,9 +169,18 @@ func (d *Core) endStream(st *stream) {
 	d.streams = slices.DeleteFunc(d.streams, func(o *stream) bool { return o == st })
 }
 
+func (d *Core) draw(id int) *draw {
+	for _, dr := range d.draws {
+		if dr.id == id {
+			return dr
+		}
+	}
+	return nil
+}
+
 // DrawProgress says that n bytes of a draw arrived.
 func (d *Core) DrawProgress(now time.Duration, id int, n int64) {
-	dr := d.draws[id]
+	dr := d.draw(id)
 	if dr == nil {
 		return
 	}
@@ -198,11 +208,11 @@ const (
 
 // DrawEnded says that a draw is over; its pieces were reported with Stored before.
 func (d *Core) DrawEnded(now time.Duration, id int, res DrawResult) {
-	dr := d.draws[id]
+	dr := d.draw(id)
 	if dr == nil {
 		return
 	}
-	delete(d.draws, id)
+	d.draws = slices.DeleteFunc(d.draws, func(o *draw) bool { return o == dr })
 	dr.st.drawing--
 	dr.claim.open--
 	lost := false

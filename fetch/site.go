@@ -107,12 +107,16 @@ func (SayHave) saying()    {}
 func (SayClaim) saying()   {}
 func (SayRelease) saying() {}
 
-// Heard is one of Noticed, Answered, Joined, Left, and Said.
+// Heard is one of Noticed, Answered, Joined, Left, Crowd and Said.
 type Heard interface{ heard() }
 
-// Noticed means that discovery has found somebody, or a link is being made or asked: it pays to wait a moment. Sent
+// Noticed means that discovery has found somebody, or a link is being made or asked: it pays to wait a moment. With an
+// ID it says who, so that devices that start together know their ranks before their links are up; without one it is sent
 // before the first Joined only.
-type Noticed struct{}
+type Noticed struct{ ID PeerID }
+
+// Crowd means that the site has about Size members of whom this device has links to some only (rule 8); 0 takes it back.
+type Crowd struct{ Size int }
 
 // Answered means that everybody noticed so far has answered, or could not be reached, and none of them shares the
 // content: nobody is left to wait for. Sent after Noticed and before the first Joined only; another Noticed may follow.
@@ -143,6 +147,7 @@ func (Noticed) heard()  {}
 func (Answered) heard() {}
 func (Joined) heard()   {}
 func (Left) heard()     {}
+func (Crowd) heard()    {}
 func (Said) heard()     {}
 
 // BusyError is a peer's answer "not now".

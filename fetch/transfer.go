@@ -18,7 +18,8 @@ type transfer struct {
 	got    atomic.Int64  // bytes that arrived
 	told   int64         // of these, what the core knows; belongs to the loop
 
-	size, warn int64 // of a draw: its length, and when the core wants to know
+	key        askKey // of a request; the zero value for a draw
+	size, warn int64  // of a draw: its length, and when the core wants to know
 	warned     atomic.Bool
 }
 
@@ -60,7 +61,7 @@ func (t *transfer) Piece(i int, b []byte) error {
 	}
 	if fresh {
 		t.r.count.useful.Add(int64(len(b)))
-		t.post(stored{i})
+		t.post(stored{t, i})
 	}
 	return nil
 }
@@ -81,11 +82,11 @@ func (r *run) startAsk(ctx context.Context, a Ask) {
 		return
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	t := &transfer{r: r, cancel: cancel, bytes: &r.count.peers}
+	k := askKey{a.Peer, a.Piece}
+	t := &transfer{r: r, key: k, cancel: cancel, bytes: &r.count.peers}
 	if j.Role == Cache {
 		t.bytes = &r.count.cache
 	}
-	k := askKey{a.Peer, a.Piece}
 	r.asks[k] = t
 	r.wg.Go(func() {
 		defer cancel()
@@ -109,11 +110,17 @@ func (r *run) startDraw(ctx context.Context, a Draw) {
 	})
 }
 
-type stored struct{ piece int }
+type stored struct {
+	t     *transfer
+	piece int
+}
 
 func (e stored) apply(r *run, now time.Duration) {
 	r.moved = now
-	r.core.Stored(now, e.piece)
+	if r.asks[e.t.key] == e.t {
+		r.flushAsk(now, e.t.key, e.t)
+	}
+	r.core.Stored(now, e.piece, e.t.key.peer)
 }
 
 // nudge only makes the loop look again; flush tells the core why.

@@ -7,7 +7,8 @@ import "time"
 // wanted reports whether a piece should come from the origin: it is missing and nobody in reach has it, or the LAN is
 // the slower of the two.
 func (d *Core) wanted(i int) bool {
-	return d.missing(i) && (d.piece[i].avail == 0 || d.lanSlow > 0)
+	p := &d.piece[i]
+	return d.missing(i) && (p.avail == 0 && p.rumour <= d.now || d.lanSlow > 0)
 }
 
 // claimRun picks the run of pieces that this device takes next and says so to the site.
@@ -24,7 +25,20 @@ func (d *Core) claimRun(now time.Duration, st *stream) bool {
 
 // loner reports whether this device has been without a member for long enough to believe it. Before that it must act as if
 // others were starting beside it, unseen: in its own order, and in small ranges.
-func (d *Core) loner(now time.Duration) bool { return len(d.members) == 0 && now >= lonerAfter }
+func (d *Core) loner(now time.Duration) bool {
+	return len(d.members) == 0 && now >= lonerAfter && d.expected(now) == 0
+}
+
+// expected counts the devices that were noticed a moment ago and may become members.
+func (d *Core) expected(now time.Duration) int {
+	n := 0
+	for _, c := range d.coming {
+		if now < c.until {
+			n++
+		}
+	}
+	return n
+}
 
 // pickRun finds the best span that nobody has, fetches or claims (rule 3). Rank only orders: a device that ranks low in
 // every span still finds one. Alone, the order of the file is best, for whoever reads it while it grows.
@@ -94,7 +108,7 @@ func (d *Core) reason(first, end int) Reason {
 		return NoPeers
 	}
 	for i := first; i < end; i++ {
-		if d.piece[i].overdue || d.piece[i].avail > 0 {
+		if p := &d.piece[i]; p.overdue || p.avail > 0 || p.rumour > 0 {
 			return Timeout
 		}
 	}
@@ -105,7 +119,7 @@ func (d *Core) reason(first, end int) Reason {
 // to do (rule 3). Without it the slowest device of a site decides when the last byte arrives.
 func (d *Core) pickSteal(now time.Duration) (first, end int, why Reason) {
 	var slowest *claim
-	for _, m := range d.order {
+	for m := range d.everyone {
 		for _, c := range m.claims {
 			if d.outpaces(now, c) && (slowest == nil || c.eta() > slowest.eta()) {
 				slowest = c
@@ -145,9 +159,23 @@ func (d *Core) outpaces(now time.Duration, c *claim) bool {
 	return open && c.eta() > 3*own
 }
 
-// rank returns this device's place among the devices that still need bytes, and how many those are.
-func (d *Core) rank() (place, of int) {
+// rank returns this device's place among the devices that still need bytes, and how many those are. Devices that were
+// noticed count for a moment: otherwise all that start together would be first among those they know. In a crowd the place
+// is an estimate, the same for each device whomever it has links to: keys are spread evenly.
+func (d *Core) rank(now time.Duration) (place, of int) {
+	if d.crowd > len(d.order)+1 {
+		return int(float64(d.crowd) * float64(d.key) / (1 << 64)), d.crowd
+	}
 	of = 1
+	for _, c := range d.coming {
+		if now >= c.until {
+			continue
+		}
+		of++
+		if c.key < d.key {
+			place++
+		}
+	}
 	for _, m := range d.order {
 		if m.have.Full() || m.paused {
 			continue
@@ -161,8 +189,8 @@ func (d *Core) rank() (place, of int) {
 }
 
 // quota is how many streams fall to this device: the site's streams are dealt out by rank (rule 4).
-func (d *Core) quota() int {
-	place, of := d.rank()
+func (d *Core) quota(now time.Duration) int {
+	place, of := d.rank(now)
 	q := d.width.streams / of
 	if place < d.width.streams%of {
 		q++
@@ -175,7 +203,7 @@ func (d *Core) mayGoOn(now time.Duration) bool {
 	if d.holdsBack(now) {
 		return false
 	}
-	return len(d.streams) <= d.quota() || d.siteStreams() <= d.width.streams
+	return len(d.streams) <= d.quota(now) || d.siteStreams() <= d.width.streams
 }
 
 // mayOpen says whether to open one more stream: in this device's turn; or when those whose turn it is leave the line
@@ -184,7 +212,7 @@ func (d *Core) mayOpen(now time.Duration) bool {
 	if len(d.streams) >= maxStreams || d.holdsBack(now) {
 		return false
 	}
-	if len(d.streams) < d.quota() && now >= d.debt.thin {
+	if len(d.streams) < d.quota(now) && now >= d.debt.thin {
 		return true
 	}
 	if d.siteStreams() >= d.width.streams {
@@ -195,6 +223,6 @@ func (d *Core) mayOpen(now time.Duration) bool {
 		d.origin.idle = now
 		return false
 	}
-	place, _ := d.rank()
+	place, _ := d.rank(now)
 	return now-d.origin.idle >= idleLine+time.Duration(min(place, 50))*idleTurn
 }
