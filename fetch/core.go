@@ -29,6 +29,8 @@ const (
 	claimBytes     = 1 << 20                // and after this many bytes
 	maxClaims      = 16                     // live claims of one member that are heard
 	slowLAN        = 5 * time.Second        // rule 11
+	slowerLAN      = 1.3                    // rule 11: so many times
+	thinShare      = 4                      // a device that draws so many times slower than another leaves the origin to it
 	debtTime       = 250 * time.Millisecond // of this device's origin rate: what it may have drawn and not passed on
 	maxDebt        = 8 << 20                // and at most
 	thinAfter      = time.Second            // in debt for so long: this device's uplink is too thin to be an owner

@@ -47,9 +47,29 @@ func (d *Core) holdsBack(now time.Duration) bool {
 	return d.debt.deep
 }
 
+// outdrawn reports whether this device's line brings a fraction of what another owner's does. Its pieces would be the last
+// of the file.
+func (d *Core) outdrawn(now time.Duration) bool {
+	if len(d.draws) == 0 || !d.originRate.lived(now, time.Second) {
+		return false
+	}
+	mine := thinShare * d.originRate.rate(now)
+	for m := range d.everyone {
+		for _, c := range m.claims {
+			if c.rate > mine {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // judgeDebt finds whether the debt is deep, and by how long it stays so whether the uplink is too thin for an owner.
 func (d *Core) judgeDebt(now time.Duration) {
 	b := &d.debt
+	if d.outdrawn(now) {
+		b.thin = now + thinFor
+	}
 	most := min(maxDebt, int64(d.originRate.rate(now)*debtTime.Seconds()))
 	deep := b.bytes > max(most, 2*d.c.PieceLength()) && d.takers()
 	switch {

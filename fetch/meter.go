@@ -23,6 +23,9 @@ func (m *meter) add(now time.Duration, n int64) {
 	m.slot[m.at%meterSlots] += n
 }
 
+// lived reports whether the meter has measured for so long.
+func (m *meter) lived(now, d time.Duration) bool { return m.any && now-m.begin >= d }
+
 // rate returns bytes per second; 0 until something was measured for one slot.
 func (m *meter) rate(now time.Duration) float64 {
 	if !m.any {

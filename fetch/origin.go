@@ -41,6 +41,7 @@ type originState struct {
 	until    time.Duration // not before
 	dead     bool          // it will not serve this content any more
 	best     float64       // the highest rate of the whole site that was seen
+	mine     float64       // the highest rate of this device that was seen
 	idle     time.Duration // since when the site has had too few streams, 0 = it has enough
 	slowFrom time.Duration // since when the LAN looks slower than the origin, 0 = it does not
 }
@@ -98,6 +99,7 @@ func (d *Core) drawOrigin(now time.Duration) {
 	}
 	rate := d.siteRate(now)
 	d.origin.best = max(d.origin.best, rate)
+	d.origin.mine = max(d.origin.mine, d.originRate.rate(now))
 	d.width.adapt(now, d.siteStreams(), rate)
 	d.judgeLAN(now)
 	for _, st := range slices.Clone(d.streams) {
@@ -232,21 +234,29 @@ func (d *Core) DrawEnded(now time.Duration, id int, res DrawResult) {
 	if res == DrawDead {
 		d.origin.dead = true
 	}
-	d.origin.until = now + 250*time.Millisecond<<min(d.origin.failures, 6)
+	d.origin.until = now + originPause(d.origin.failures)
 	d.origin.failures++
 	if st.drawing == 0 {
 		d.endStream(st)
 	}
 }
 
+// originPause is how long an origin is left alone that has failed so often in a row. It stays short for the first ten
+// seconds: most outages are, and a site that waits long for the next attempt lasts longer than its outage.
+func originPause(failures int) time.Duration {
+	const short, most = 2, 6
+	return 250 * time.Millisecond << min(max(min(failures, short), failures-10), most)
+}
+
 // judgeLAN notices when the LAN has been slower than the origin for five seconds although it holds what is missing
-// (rule 11): then both are used, because plain HTTP is the floor.
+// (rule 11): then both are used, because plain HTTP is the floor. Slower means clearly slower than what the origin gave to
+// this very device: one whose own line is slow gets no more from anywhere, and would draw a copy for nothing.
 func (d *Core) judgeLAN(now time.Duration) {
 	waiting := d.inAsk + int64(len(d.askable))*d.c.PieceLength()
 	rate := d.lan.rate(now)
 	backlog := waiting > 0 && (rate == 0 || float64(waiting)/rate > slowLAN.Seconds())
 	// An origin that was never measured is tried: one range tells which of the two is slower.
-	slow := backlog && (d.origin.best == 0 || rate <= d.origin.best)
+	slow := backlog && (d.origin.mine == 0 || slowerLAN*rate < d.origin.mine)
 	switch {
 	case !slow:
 		d.origin.slowFrom, d.lanSlow = 0, 0

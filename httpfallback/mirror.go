@@ -170,7 +170,7 @@ func (o *Origin) blame(ctx context.Context, m *mirror, f *failure, moved bool) {
 	if moved {
 		m.failures = 0
 	} else {
-		wait = max(wait, min(maxBackoff, firstBackoff<<min(m.failures, 10)))
+		wait = max(wait, min(maxBackoff, backoff(m.failures)))
 		m.failures++
 	}
 	m.notBefore = now.Add(wait/2 + rand.N(wait/2+1))
@@ -180,6 +180,13 @@ func (o *Origin) blame(ctx context.Context, m *mirror, f *failure, moved bool) {
 	again := m.notBefore.Sub(now)
 	o.mu.Unlock()
 	o.log.InfoContext(ctx, "origin failed", "source", m.name, "err", f.err, "again", again)
+}
+
+// backoff is the pause after so many failures in a row. It stays below a second for the first ten: most outages are short,
+// and the next attempt should not come long after their end.
+func backoff(failures int) time.Duration {
+	const short = 2
+	return firstBackoff << min(max(min(failures, short), failures-10), 10)
 }
 
 // drop gives a mirror up that sent a piece which is not the content's.

@@ -71,6 +71,7 @@ type Device struct {
 	ID    fetch.PeerID
 	Part  *Part
 	Up    *Pipe // its uplink; nil = unlimited
+	Down  *Pipe // its downlink; nil = unlimited
 	Mute  bool  // takes requests and never answers
 	Lying bool  // flips a bit in every piece
 
@@ -123,7 +124,7 @@ func (d *Device) deliver() {
 			time.Sleep(time.Until(x.at))
 			h := x.h
 			if j, ok := h.(lazyJoin); ok {
-				h = fetch.Joined{ID: j.dev.ID, Have: j.dev.Part.Bitmap(), Peer: j.dev, RTT: 2 * d.lan.Delay}
+				h = fetch.Joined{ID: j.dev.ID, Have: j.dev.Part.Bitmap(), Peer: link{j.dev, d}, RTT: 2 * d.lan.Delay}
 			}
 			select {
 			case d.events <- h:
@@ -168,8 +169,53 @@ func (d *Device) Leave() {
 	d.wg.Wait()
 }
 
+// link is the way from one device to another. It implements fetch.Peer.
+type link struct{ from, to *Device }
+
+// Fetch implements fetch.Peer.
+func (l link) Fetch(ctx context.Context, i int, sink fetch.Sink) error {
+	return l.from.serve(ctx, l.to.ID, i, l.to.behind(sink))
+}
+
+// Behind is an origin as it looks from behind the device's downlink.
+func (d *Device) Behind(o fetch.Origin) fetch.Origin { return behindOrigin{o, d} }
+
+type behindOrigin struct {
+	fetch.Origin
+	d *Device
+}
+
+// Fetch implements fetch.Origin.
+func (b behindOrigin) Fetch(ctx context.Context, first, count int, why fetch.Reason, sink fetch.Sink) error {
+	return b.Origin.Fetch(ctx, first, count, why, b.d.behind(sink))
+}
+
+func (d *Device) behind(sink fetch.Sink) fetch.Sink {
+	if d.Down == nil {
+		return sink
+	}
+	return behindSink{sink, d.Down}
+}
+
+// behindSink takes what arrives over a downlink.
+type behindSink struct {
+	fetch.Sink
+	down *Pipe
+}
+
+// Progress implements fetch.Sink.
+func (b behindSink) Progress(ctx context.Context, n int) {
+	if b.down.Carry(ctx, n) == nil {
+		b.Sink.Progress(ctx, n)
+	}
+}
+
 // Fetch implements fetch.Peer: it serves a piece to another device.
 func (d *Device) Fetch(ctx context.Context, i int, sink fetch.Sink) error {
+	return d.serve(ctx, "", i, sink)
+}
+
+func (d *Device) serve(ctx context.Context, to fetch.PeerID, i int, sink fetch.Sink) error {
 	if err := sleep(ctx, 2*d.lan.Delay); err != nil {
 		return err
 	}
@@ -182,10 +228,10 @@ func (d *Device) Fetch(ctx context.Context, i int, sink fetch.Sink) error {
 		return fetch.ErrAbsent
 	}
 	if d.Up != nil {
-		if err := d.uplink.enter(ctx, i, float64(len(b))/d.Up.rate); err != nil {
+		if err := d.uplink.enter(ctx, to, i, float64(len(b))/d.Up.rate); err != nil {
 			return err
 		}
-		defer d.uplink.leave()
+		defer d.uplink.leave(to, i)
 	}
 	if d.Lying {
 		b = append([]byte(nil), b...)

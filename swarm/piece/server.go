@@ -76,6 +76,12 @@ type pending struct {
 
 func (p *pending) size() int64 { return p.content.m.PieceSize(p.Piece) }
 
+// part says what n bytes of the piece, from off on, are to the scheduler.
+func (p *pending) part(off, n int) upload.Part {
+	size := p.size()
+	return upload.Part{Copies: &p.content.copies[p.Piece], Size: size, Begun: off > 0, Last: int64(off+n) == size}
+}
+
 // Serve answers the requests on a stream that the peer has opened, until it ends or ctx does. The error is
 // wire.ErrMalformed when the peer broke the rules; that a stream ends is none.
 func Serve(ctx context.Context, s conn.Stream, service Service) error {
@@ -242,7 +248,7 @@ func (v *server) forgetLocked(match func(pending) bool) {
 func (v *server) write(ctx context.Context) error {
 	for {
 		if p, ok := v.next(); ok {
-			err := v.answer(ctx, p.Request, p.content)
+			err := v.answer(ctx, p)
 			v.Scheduler.Kept(p.size())
 			if err != nil {
 				return err
@@ -264,8 +270,13 @@ func (v *server) next() (p pending, ok bool) {
 	if len(v.pending) == 0 {
 		return p, false
 	}
-	p = v.pending[0]
-	v.pending = slices.Delete(v.pending, 0, 1)
+	parts := make([]upload.Part, len(v.pending))
+	for i := range v.pending {
+		parts[i] = v.pending[i].part(0, 0)
+	}
+	i := v.Scheduler.Best(parts)
+	p = v.pending[i]
+	v.pending = slices.Delete(v.pending, i, i+1)
 	v.current = p.Request
 	return p, true
 }
@@ -278,7 +289,8 @@ func (v *server) wanted() bool {
 
 // answer sends one piece, slice by slice, each in the process's turn. The piece is read when its first slice is due;
 // when others wait for the memory and this peer does not read, it is given up and read again.
-func (v *server) answer(ctx context.Context, m *wire.Request, c *Content) error {
+func (v *server) answer(ctx context.Context, r pending) error {
+	m, c := r.Request, r.content
 	if !c.source.Has(m.Piece) { // it was left since
 		return v.refuse(&wire.NotHere{ID: m.ID})
 	}
@@ -294,7 +306,7 @@ func (v *server) answer(ctx context.Context, m *wire.Request, c *Content) error 
 		}
 		n := min(wire.MaxSlice, size-off)
 		b := wire.AppendSlice(frame[:0], c.squeeze.slice(m, off, data[off:off+n]))
-		if err := v.Flow.Turn(ctx, len(b), upload.Part{Copies: &c.copies[m.Piece], Begun: off > 0}); err != nil {
+		if err := v.Flow.Turn(ctx, len(b), r.part(off, n)); err != nil {
 			return err
 		}
 		if err := v.push(b, p); err != nil {

@@ -3,6 +3,7 @@ package upload
 import (
 	"cmp"
 	"context"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -23,6 +24,9 @@ const (
 	sampleTime   = 200 * time.Millisecond
 	stalledAfter = 500 * time.Millisecond // a link that got rid of nothing for so long holds up only itself
 	muxHeaders   = 12                     // bytes around a message before encryption
+	minCopyTime  = 100 * time.Millisecond // a piece is sent to one peer alone for so long
+	guessedCopy  = 250 * time.Millisecond // the same before the uplink's rate is known
+	staleCopy    = time.Minute            // a copy that was begun and never ended: its stream broke
 
 	ShortWait = 50 * time.Millisecond // least that a busy device asks a peer to stay away
 	LongWait  = 2 * time.Second       // most
@@ -37,10 +41,11 @@ type Scheduler struct {
 
 	mu       sync.Mutex // guards the rest, and the fields of flows that say so
 	waiting  []*turn
-	flows    map[*Flow]struct{} // that are being served
-	promised int64              // bytes of pieces that wait or are being sent
-	granted  int64              // payload bytes for which a turn was given
-	unsent   int64              // at the last look, without stalled flows
+	flows    map[*Flow]struct{}   // that are being served
+	going    map[*uint8]time.Time // by Part.Copies: when the newest copy was begun that has not ended
+	promised int64                // bytes of pieces that wait or are being sent
+	granted  int64                // payload bytes for which a turn was given
+	unsent   int64                // at the last look, without stalled flows
 	looked   time.Time
 	rate     float64 // bytes per second that the uplink takes, 0 unknown
 	sampled  time.Time
@@ -51,9 +56,15 @@ type Scheduler struct {
 // Part says of which piece a turn's bytes are, for the order in which turns are given: what has begun is finished first,
 // then the piece goes that was sent least often. First copies multiply, because whoever has got one serves it too; ten
 // copies of one piece, all half sent, serve nobody.
+//
+// A further copy of a piece waits while the one before is on its way: four copies of one piece at the same time take four
+// times as long, and for all that time no second device can pass it on. It waits twice as long as the uplink needs for a
+// piece, not longer, because it may be the other peer that is slow.
 type Part struct {
 	Copies *uint8 // how often the piece was begun, at most 255; nil = not counted. It belongs to the scheduler.
+	Size   int64  // of the piece, in bytes
 	Begun  bool   // this copy was
+	Last   bool   // these are its last bytes
 }
 
 // place orders waiting turns, the lowest first. The scheduler's mutex is held.
@@ -88,7 +99,7 @@ type Flow struct {
 // New returns a scheduler for an uplink of which at most bytesPerSecond may be used; 0 is all there is. Turns are given
 // only while Run runs.
 func New(bytesPerSecond int64) *Scheduler {
-	u := &Scheduler{kick: make(chan struct{}, 1), flows: make(map[*Flow]struct{})}
+	u := &Scheduler{kick: make(chan struct{}, 1), flows: make(map[*Flow]struct{}), going: make(map[*uint8]time.Time)}
 	if bytesPerSecond > 0 {
 		burst := max(2*wire.MaxSlice, int(bytesPerSecond/20)) // a late timer must not cost rate
 		u.bucket = rate.NewLimiter(rate.Limit(bytesPerSecond), burst)
@@ -226,7 +237,7 @@ func (u *Scheduler) give(now time.Time) time.Duration {
 	slices.SortStableFunc(u.waiting, func(a, b *turn) int { return cmp.Compare(a.part.place(), b.part.place()) })
 	rest := u.waiting[:0]
 	for i, t := range u.waiting {
-		if u.othersFirst(now, t, share) {
+		if u.othersFirst(now, t, share) || u.held(now, t.part) {
 			rest = append(rest, t)
 			continue
 		}
@@ -250,6 +261,41 @@ func (u *Scheduler) othersFirst(now time.Time, t *turn, share int64) bool {
 	return len(u.flows) > 1 && f.unsent > 0 && f.unsent+int64(t.n) > share || now.Sub(f.moved) > stalledAfter
 }
 
+// held reports whether a part must wait because a copy of its piece is on its way.
+func (u *Scheduler) held(now time.Time, p Part) bool {
+	if p.Copies == nil || p.Begun {
+		return false
+	}
+	since, ok := u.going[p.Copies]
+	if !ok {
+		return false
+	}
+	alone := guessedCopy
+	if u.rate > 0 {
+		alone = max(minCopyTime, time.Duration(2*float64(p.Size)/u.pace()*float64(time.Second)))
+	}
+	return now.Sub(since) < alone
+}
+
+// Best returns which of the parts should be sent first, the earliest of equals; there must be one.
+func (u *Scheduler) Best(parts []Part) int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	now, best := time.Now(), 0
+	order := func(p Part) int {
+		if u.held(now, p) {
+			return math.MaxInt
+		}
+		return p.place()
+	}
+	for i := range parts {
+		if order(parts[i]) < order(parts[best]) {
+			best = i
+		}
+	}
+	return best
+}
+
 // again is when the first in the queue may be served.
 func (u *Scheduler) again(now time.Time, t *turn) time.Duration {
 	d := time.Duration(float64(u.limit()) / u.pace() / 16 * float64(time.Second))
@@ -265,15 +311,29 @@ func (u *Scheduler) grant(now time.Time, t *turn) {
 	if f.unsent == 0 {
 		f.moved = now // it had nothing to get rid of
 	}
-	if c := t.part.Copies; c != nil && !t.part.Begun && *c < math.MaxUint8 {
-		*c++
-	}
+	u.note(now, t.part)
 	n := int64(t.n)
 	f.handed += n + muxHeaders
 	f.unsent += n
 	u.unsent += n
 	u.granted += n
 	close(t.ok)
+}
+
+// note keeps the books of copies.
+func (u *Scheduler) note(now time.Time, p Part) {
+	switch c := p.Copies; {
+	case c == nil:
+		return
+	case !p.Begun:
+		u.going[c] = now
+		if *c < math.MaxUint8 {
+			*c++
+		}
+	}
+	if p.Last {
+		delete(u.going, p.Copies)
+	}
 }
 
 func (u *Scheduler) limit() int64 {
@@ -291,6 +351,7 @@ func (u *Scheduler) look(now time.Time) {
 			counted += f.unsent
 		}
 	}
+	maps.DeleteFunc(u.going, func(_ *uint8, since time.Time) bool { return now.Sub(since) > staleCopy })
 	u.unsent = counted
 	u.sample(now, all)
 }
