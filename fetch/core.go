@@ -35,7 +35,8 @@ const (
 	maxDebt        = 8 << 20                // and at most
 	thinAfter      = time.Second            // in debt for so long: this device's uplink is too thin to be an owner
 	thinFor        = 30 * time.Second       // and so long that holds
-	unstarted      = 150 * time.Millisecond // a request without a byte for so long goes to an idle holder instead
+	minUnstarted   = 30 * time.Millisecond  // a request without a byte for so long goes to an idle holder instead:
+	maxUnstarted   = 150 * time.Millisecond // some times what the best link needs for a piece, within these
 	minAskPatience = 2 * time.Second        // a request without a byte
 	minAsked       = 4                      // pieces that may be asked for over all links, however slow this device's line
 	askedTime      = 2 * time.Second        // of what the line brings: what may be asked for over all links
@@ -129,6 +130,7 @@ type Core struct {
 	origin     originState
 
 	lan     meter
+	link    float64       // the highest rate of a link that was seen, in bytes per second
 	lanSlow time.Duration // since when the LAN has been slower than the origin, 0 = it is not
 	out     []Action
 }

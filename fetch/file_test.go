@@ -28,7 +28,6 @@ type site struct {
 	links     time.Duration // until the LAN links are up
 	spread    time.Duration // starts are spread over this
 	before    func(i int, d *fetchtest.Device)
-	warm      bool
 	healthy   func(i int) bool // whose time counts; nil = everybody's
 	originFor func(i int) bool
 }
@@ -64,7 +63,7 @@ func (s site) run(t *testing.T) result {
 			if s.before != nil {
 				s.before(i, d)
 			}
-			opt := fetch.Options{Self: d.ID, Site: d, Origin: d.Behind(web), Warm: s.warm}
+			opt := fetch.Options{Self: d.ID, Site: d, Origin: d.Behind(web)}
 			if s.originFor != nil && !s.originFor(i) {
 				opt.Origin = nil
 			}

@@ -32,7 +32,7 @@ func (d *Core) askPeers(now time.Duration) {
 // anyLate reports whether a request or an origin range is old enough that an idle link may take it over.
 func (d *Core) anyLate(now time.Duration) bool {
 	for _, m := range d.order {
-		if len(m.asks) > 0 && now-m.asks[0].since > unstarted {
+		if len(m.asks) > 0 && now-m.asks[0].since > d.unstarted() {
 			return true
 		}
 	}
@@ -64,9 +64,20 @@ func (d *Core) moveAsks(now time.Duration) {
 	}
 }
 
+// unstarted is how long a request may wait for its first byte before an idle holder takes it over: a few times what a piece
+// takes on a good link of this site. Where pieces are quick and all ask the first holder, waiting longer leaves the other
+// holders idle.
+func (d *Core) unstarted() time.Duration {
+	if d.link == 0 {
+		return maxUnstarted
+	}
+	piece := time.Duration(float64(d.c.PieceLength()) / d.link * float64(time.Second))
+	return min(max(4*piece, minUnstarted), maxUnstarted)
+}
+
 // unserved finds the request that has waited longest elsewhere for a piece that m has.
 func (d *Core) unserved(now time.Duration, m *member) (from *member, piece int) {
-	oldest := now - unstarted
+	oldest := now - d.unstarted()
 	for _, o := range d.order {
 		if o == m {
 			continue
@@ -310,6 +321,7 @@ func (d *Core) learnRate(now time.Duration, m *member, a *ask) {
 		return
 	}
 	r := float64(d.c.PieceSize(a.piece)) / took.Seconds()
+	d.link = max(d.link, r)
 	if m.rate == 0 {
 		m.rate = r
 		return
