@@ -35,7 +35,7 @@ const (
 	maxDebt        = 8 << 20                // and at most
 	thinAfter      = time.Second            // in debt for so long: this device's uplink is too thin to be an owner
 	thinFor        = 30 * time.Second       // and so long that holds
-	minUnstarted   = 30 * time.Millisecond  // a request without a byte for so long goes to an idle holder instead:
+	minUnstarted   = 60 * time.Millisecond  // a request without a byte for so long goes to an idle holder instead:
 	maxUnstarted   = 150 * time.Millisecond // some times what the best link needs for a piece, within these
 	minAskPatience = 2 * time.Second        // a request without a byte
 	minAsked       = 4                      // pieces that may be asked for over all links, however slow this device's line

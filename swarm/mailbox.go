@@ -44,11 +44,12 @@ func (b *mailbox) put(h fetch.Heard) {
 	}
 }
 
-// superfluous: Noticed and Answered are for those who have nobody yet, and come in turns.
+// superfluous: Noticed and Answered are for those who have nobody yet, and come in turns; but who was noticed is news
+// always.
 func (b *mailbox) superfluous(h fetch.Heard) bool {
-	switch h.(type) {
+	switch h := h.(type) {
 	case fetch.Noticed:
-		if b.noticed || b.anyJoin {
+		if h.ID == "" && (b.noticed || b.anyJoin) {
 			return true
 		}
 		b.noticed = true

@@ -47,7 +47,8 @@ type Node struct {
 	mu    sync.Mutex // guards the rest; nothing else is locked while it is held
 	over  bool       // Run has ended
 	rooms map[*Room]struct{}
-	links map[*link]struct{} // those that stay
+	links map[*link]struct{}    // those that stay
+	near  map[peer.ID]time.Time // whom discovery has found, and when first
 }
 
 // New checks the configuration and binds the listeners, so that Addrs is known and an address in use is an error here.
@@ -78,6 +79,7 @@ func New(cfg Config) (*Node, error) {
 		uploads: upload.New(cfg.UploadRate), memory: piece.NewMemory(cfg.Limits.Loaded), metrics: newMetrics(),
 		events: make(chan event, 64), ended: make(chan struct{}),
 		rooms: make(map[*Room]struct{}), links: make(map[*link]struct{}), bans: table.NewBans(),
+		near: make(map[peer.ID]time.Time),
 	}
 	if n.listen, err = bind(cfg.Listen); err != nil {
 		return nil, err
@@ -153,6 +155,7 @@ func (n *Node) discovery(ctx context.Context) discover.Config {
 		Self: n.self,
 		Tags: n.auth.DayTags,
 		Found: func(id peer.ID, a netip.AddrPort) {
+			n.noticed(time.Now(), id)
 			select {
 			case n.events <- evFound{id, a.String(), false}:
 			case <-ctx.Done():
@@ -251,6 +254,43 @@ func (n *Node) court(delta int64) {
 	for _, r := range n.roomsNow() {
 		r.courted(some)
 	}
+}
+
+// How long a device that discovery has found is news, and how many are remembered.
+const (
+	newsFor = time.Second
+	maxNear = 1024
+)
+
+// noticed tells every room of a device that discovery has found for the first time: devices that start together then know
+// their ranks before their links are up.
+func (n *Node) noticed(now time.Time, id peer.ID) {
+	n.mu.Lock()
+	_, known := n.near[id]
+	known = known || len(n.near) >= maxNear
+	if !known {
+		n.near[id] = now
+	}
+	n.mu.Unlock()
+	if known {
+		return
+	}
+	for _, r := range n.roomsNow() {
+		r.noticed(fetch.PeerID(id.String()))
+	}
+}
+
+// noticedNow returns who was noticed a moment ago.
+func (n *Node) noticedNow(now time.Time) []fetch.PeerID {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var out []fetch.PeerID
+	for id, at := range n.near {
+		if now.Sub(at) < newsFor {
+			out = append(out, fetch.PeerID(id.String()))
+		}
+	}
+	return out
 }
 
 // allowed reports whether a peer may connect at all. It is asked by the gater in the middle of a handshake.

@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"sync"
+	"time"
 
 	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/piecehash"
@@ -128,6 +129,7 @@ func (r *Room) sayHave(s fetch.SayHave) {
 
 // Hear implements fetch.Site.
 func (r *Room) Hear() <-chan fetch.Heard {
+	fresh := r.node.noticedNow(time.Now())
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.box != nil {
@@ -143,6 +145,11 @@ func (r *Room) Hear() <-chan fetch.Heard {
 	}
 	for id, m := range r.members {
 		r.box.replay(id, m, r)
+	}
+	for _, id := range fresh {
+		if r.members[id] == nil {
+			r.box.put(fetch.Noticed{ID: id})
+		}
 	}
 	r.node.wg.Go(func() { r.box.deliver(&r.mu, r) })
 	return r.box.out
@@ -297,6 +304,15 @@ func (r *Room) courted(yes bool) {
 	}
 	if !yes {
 		r.settle()
+	}
+}
+
+// noticed: discovery has found a device of the group, which may become a member.
+func (r *Room) noticed(id fetch.PeerID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.members[id] == nil {
+		r.tell(fetch.Noticed{ID: id})
 	}
 }
 

@@ -16,6 +16,7 @@ const (
 	fairShare     = 16  // requests that are queued whatever the uplink
 	longestWait   = time.Second
 	minCopyTime   = 100 * time.Millisecond
+	maxCopyTime   = time.Second
 )
 
 // upQueue is the order in which a device serves. The zero value is ready.
@@ -42,7 +43,7 @@ func (q *upQueue) enter(ctx context.Context, to fetch.PeerID, piece int, seconds
 		q.started, q.going = make(map[int]int), make(map[int]time.Time)
 		q.serving = make(map[fetch.PeerID]bool)
 	}
-	u := &upload{to: to, piece: piece, alone: max(minCopyTime, time.Duration(2*seconds*float64(time.Second))), turn: make(chan struct{})}
+	u := &upload{to: to, piece: piece, alone: min(max(minCopyTime, time.Duration(2*seconds*float64(time.Second))), maxCopyTime), turn: make(chan struct{})}
 	if q.active < uploadsAtOnce && !q.held(u) {
 		q.begin(u)
 		q.mu.Unlock()

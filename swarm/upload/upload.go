@@ -25,6 +25,7 @@ const (
 	stalledAfter = 500 * time.Millisecond // a link that got rid of nothing for so long holds up only itself
 	muxHeaders   = 12                     // bytes around a message before encryption
 	minCopyTime  = 100 * time.Millisecond // a piece is sent to one peer alone for so long
+	maxCopyTime  = time.Second            // at most: who takes nothing must not hold up the others
 	guessedCopy  = 250 * time.Millisecond // the same before the uplink's rate is known
 	staleCopy    = time.Minute            // a copy that was begun and never ended: its stream broke
 
@@ -272,7 +273,7 @@ func (u *Scheduler) held(now time.Time, p Part) bool {
 	}
 	alone := guessedCopy
 	if u.rate > 0 {
-		alone = max(minCopyTime, time.Duration(2*float64(p.Size)/u.pace()*float64(time.Second)))
+		alone = min(max(minCopyTime, time.Duration(2*float64(p.Size)/u.pace()*float64(time.Second))), maxCopyTime)
 	}
 	return now.Sub(since) < alone
 }
