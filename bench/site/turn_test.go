@@ -11,7 +11,9 @@ import (
 const patience = 15 * time.Minute
 
 // warmUp is how long devices have to find each other before the download starts, when they are to be connected by then.
-func warmUp(devices int) time.Duration { return 2*time.Second + time.Duration(devices)*100*time.Millisecond }
+func warmUp(devices int) time.Duration {
+	return 2*time.Second + time.Duration(devices)*100*time.Millisecond
+}
 
 // turn lets a client fetch the file on all hosts at once. Warm: the devices run already, and begin to fetch at one instant.
 func (w *network) turn(c client, warm bool) outcome {
