@@ -1,6 +1,8 @@
 package site
 
 import (
+	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -78,4 +80,12 @@ func (c client) launch(w *network, h *lab.Host, at time.Time, peers []string) *d
 	w.t.Helper()
 	k := call{w: w, host: h, dir: w.t.TempDir(), at: at, peers: peers}
 	return launch(w.t, h, k.dir, c.word, nil, c.argv(k))
+}
+
+// launchEvil starts a device that means harm.
+func (w *network) launchEvil(p part, h *lab.Host) *device {
+	w.t.Helper()
+	what := map[part]string{liars: "corrupt", silent: "mute"}[p]
+	env := fmt.Sprintf("%s=%s %s %s %s:7680", evilEnv, what, w.torrent(), w.content(), h.Addr)
+	return launch(w.t, h, "", "\n", []string{env}, []string{os.Args[0]})
 }

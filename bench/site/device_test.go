@@ -2,6 +2,7 @@ package site
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -139,6 +140,25 @@ func (w *watch) finishLocked(now time.Time) {
 		w.at = now
 		close(w.seen)
 	}
+}
+
+// has reports whether a text was printed.
+func (w *watch) has(text string) bool { return strings.Contains(w.String(), text) }
+
+// listening returns the address that a dunlin get has printed, and waits for it.
+func (w *watch) listening(patience time.Duration) (string, error) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		for line := range strings.Lines(w.String()) {
+			var e struct {
+				Event string
+				Addrs []string
+			}
+			if strings.HasSuffix(line, "\n") && json.Unmarshal([]byte(line), &e) == nil && e.Event == "listening" && len(e.Addrs) > 0 {
+				return e.Addrs[0], nil
+			}
+		}
+	}
+	return "", fmt.Errorf("it does not say where it listens; printed:\n%s", tail(w.String()))
 }
 
 func (w *watch) String() string {

@@ -9,12 +9,13 @@ import (
 )
 
 var (
-	devices    = flag.String("devices", "1,4,12", "numbers of devices, comma-separated")
-	sizes      = flag.String("mib", "64", "sizes of the content in MiB, comma-separated")
-	rates      = flag.String("mbit", "100", "rates of the origin's line in Mbit/s, comma-separated")
+	devices    = flag.String("devices", "", "numbers of devices, comma-separated (default 1,4,12; 12 for disturbances)")
+	sizes      = flag.String("mib", "", "sizes of the content in MiB, comma-separated (default 64; 256 for disturbances)")
+	rates      = flag.String("mbit", "", "rates of the origin's line in Mbit/s, comma-separated (default 100)")
 	clients    = flag.String("clients", "dunlin,libtorrent,tuned,aria2", "who takes turns: dunlin, libtorrent, tuned, aria2; the bound, a curl, always does")
-	runs       = flag.Int("runs", 5, "how many rounds there are; in each the bound and every client take a turn")
+	runs       = flag.Int("runs", 0, "how many rounds there are; in each the bound and every client take a turn (default 5; 1 for disturbances)")
 	others     = flag.Int("others", 2, "in how many of these rounds the clients of others take part")
+	only       = flag.String("scenes", "", "which disturbances, comma-separated: "+sceneNames()+" (default all)")
 	warmStart  = flag.Bool("warm", false, "the devices are connected to each other when the download starts (dunlin only)")
 	keepLog    = flag.String("logs", "", "folder that gets what the clients print")
 	traceTwice = flag.Bool("twice", false, "list what the origin has sent more than once to dunlin, to which device, why and when")
@@ -38,9 +39,9 @@ func plans(t *testing.T) (out []plan) {
 		return fullPlans()
 	}
 	names := strings.Split(*clients, ",")
-	for _, mbit := range numbers(t, *rates) {
-		for _, mib := range numbers(t, *sizes) {
-			for _, n := range numbers(t, *devices) {
+	for _, mbit := range numbers(t, *rates, 100) {
+		for _, mib := range numbers(t, *sizes, 64) {
+			for _, n := range numbers(t, *devices, 1, 4, 12) {
 				p := plan{shape: shape{devices: n, size: int64(mib) << 20, mbit: mbit}, warm: *warmStart, clients: names}
 				if n == 1 || p.warm { // others have nothing to show alone, and no such start
 					p.clients = []string{"dunlin"}
@@ -79,8 +80,12 @@ func fullPlans() (out []plan) {
 	return out
 }
 
-func numbers(t *testing.T, list string) (out []int) {
+// numbers reads a flag; usual is what it means when it is not there.
+func numbers(t *testing.T, list string, usual ...int) (out []int) {
 	t.Helper()
+	if list == "" {
+		return usual
+	}
 	for s := range strings.SplitSeq(list, ",") {
 		var n int
 		if _, err := fmt.Sscan(s, &n); err != nil || n < 1 {
@@ -89,6 +94,24 @@ func numbers(t *testing.T, list string) (out []int) {
 		out = append(out, n)
 	}
 	return out
+}
+
+// first is the only number of a flag that has one.
+func first(t *testing.T, list string, usual int) int {
+	t.Helper()
+	return numbers(t, list, usual)[0]
+}
+
+// rounds is how many there are.
+func rounds(usual int) int {
+	switch {
+	case testing.Short():
+		return 1
+	case *runs > 0:
+		return *runs
+	default:
+		return usual
+	}
 }
 
 // goal is what a turn of Dunlin is to reach, 0 for none.
@@ -117,11 +140,16 @@ func (g goal) verdict(o outcome) string {
 	if g == (goal{}) {
 		return ""
 	}
-	want := fmt.Sprintf("to reach %.2f, %.2f: ", g.copies, g.perBound)
+	want, reached := fmt.Sprintf("to reach %.2f", g.copies), round3(o.Copies) <= g.copies
+	if g.perBound > 0 {
+		want += fmt.Sprintf(", %.2f", g.perBound)
+		reached = reached && round3(o.PerBound) <= g.perBound
+	}
+	want += ": "
 	switch {
 	case !o.judged():
-		return want + "CPU-bound, not judged"
-	case round3(o.Copies) <= g.copies && round3(o.PerBound) <= g.perBound:
+		return want + "not judged"
+	case reached:
 		return want + "reached"
 	default:
 		return want + "MISSED"

@@ -33,13 +33,10 @@ func (p plan) String() string {
 // measure lets the clients take turns, round by round.
 func (p plan) measure(t *testing.T, maker *lab.Maker, all map[string]client, rows rows) {
 	w := build(t, maker, p.shape)
-	rounds, outcomes := *runs, map[string][]outcome{}
-	if testing.Short() {
-		rounds = 1
-	}
+	outcomes := map[string][]outcome{}
 	say("\n%s", p)
 	sayHead()
-	for round := range rounds {
+	for round := range rounds(5) {
 		seconds := 0.0
 		for _, name := range append([]string{bound}, p.clients...) {
 			c, ok := all[name]
