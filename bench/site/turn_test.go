@@ -75,7 +75,7 @@ func stopAll(devices []*device) {
 }
 
 // checkCount holds what the devices report against what the origin has logged: the same to the byte when nothing was
-// broken off, and never more.
+// broken off, and never more. Every byte of them has a reason.
 func (w *network) checkCount(c client, o outcome) {
 	w.t.Helper()
 	if c.word != ours {
@@ -83,6 +83,13 @@ func (w *network) checkCount(c client, o outcome) {
 	}
 	if o.Reported > o.Logged || o.Broken == 0 && o.Reported != o.Logged {
 		w.t.Errorf("the devices report %d bytes from the origin, it has logged %d (%d answers broken off)", o.Reported, o.Logged, o.Broken)
+	}
+	reasons := int64(0)
+	for _, n := range o.Because {
+		reasons += n
+	}
+	if reasons != o.Logged {
+		w.t.Errorf("%d bytes from the origin have a reason in a device's log, of %d that it has logged", reasons, o.Logged)
 	}
 }
 
