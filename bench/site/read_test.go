@@ -61,10 +61,11 @@ func TestVerdict(t *testing.T) {
 		want string
 	}{
 		{goal{}, outcome{Idle: 1}, ""},
-		{goal{1.03, 1.1}, outcome{Copies: 1.0304, PerBound: 1.1, Idle: 1}, "to reach 1.03, 1.10: reached"},
-		{goal{1.03, 1.1}, outcome{Copies: 1.0306, PerBound: 1.1, Idle: 1}, "to reach 1.03, 1.10: MISSED"},
+		{goal{1.03, 1.1, 0}, outcome{Copies: 1.0304, PerBound: 1.1, Idle: 1}, "to reach 1.03, 1.10: reached"},
+		{goal{1.03, 1.1, 0}, outcome{Copies: 1.0306, PerBound: 1.1, Idle: 1}, "to reach 1.03, 1.10: MISSED"},
+		{goal{1, 1.03, 64 << 20}, outcome{Copies: 1, PerBound: 1, Idle: 1, Peak: 65 << 20}, "to reach 1.00, 1.03, 64.0 MiB: MISSED"},
 		{goal{copies: 1.1}, outcome{Copies: 1, PerBound: 9, Idle: 1}, "to reach 1.10: reached"},
-		{goal{1.03, 1.1}, outcome{Copies: 1, PerBound: 1, Idle: 0.09}, "to reach 1.03, 1.10: not judged"},
+		{goal{1.03, 1.1, 0}, outcome{Copies: 1, PerBound: 1, Idle: 0.09}, "to reach 1.03, 1.10: not judged"},
 	} {
 		if got := c.goal.verdict(c.o); got != c.want {
 			t.Errorf("%+v: %q, want %q", c.o, got, c.want)

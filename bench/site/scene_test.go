@@ -57,16 +57,16 @@ func scenes(short bool) []scene {
 		spread, pause = 1500*time.Millisecond, time.Second
 	}
 	return []scene{
-		{name: "spread", says: fmt.Sprintf("starts over %v", spread), goal: goal{1.05, 1.15}, spread: spread},
-		{name: "killed", says: "owner killed", goal: goal{1.05, 1.15}, half: (*stage).killOwner},
-		{name: "cut", says: "owner's link cut", goal: goal{1.05, 1.15}, half: (*stage).cutOwner},
-		{name: "slow", says: "a tenth at 10 Mbit/s", goal: goal{1.05, 1.15}, part: slowTenth},
+		{name: "spread", says: fmt.Sprintf("starts over %v", spread), goal: goal{1.05, 1.15, 0}, spread: spread},
+		{name: "killed", says: "owner killed", goal: goal{1.05, 1.15, 0}, half: (*stage).killOwner},
+		{name: "cut", says: "owner's link cut", goal: goal{1.05, 1.15, 0}, half: (*stage).cutOwner},
+		{name: "slow", says: "a tenth at 10 Mbit/s", goal: goal{1.05, 1.15, 0}, part: slowTenth},
 		{name: "corrupt", says: "one corrupts pieces", goal: goal{copies: 1.03}, part: lastIs(liars), wrong: onceBitten},
-		{name: "mute", says: "one never answers", goal: goal{1.05, 1.15}, part: lastIs(silent), wrong: wasAsked},
-		{name: "down", says: fmt.Sprintf("origin away for %v", pause), goal: goal{1.05, 1.15}, pause: pause, half: (*stage).originDown},
+		{name: "mute", says: "one never answers", goal: goal{1.05, 1.15, 0}, part: lastIs(silent), wrong: wasAsked},
+		{name: "down", says: fmt.Sprintf("origin away for %v", pause), goal: goal{1.05, 1.15, 0}, pause: pause, half: (*stage).originDown},
 		{name: "late", says: "one joins when done", part: lastIs(late), wrong: paidNothing},
 		{name: "subnets", says: "two subnets", goal: goal{copies: 1.10}, subnets: true},
-		{name: "deaf", says: "no multicast", goal: goal{1.05, 1.15}, deaf: true},
+		{name: "deaf", says: "no multicast", goal: goal{1.05, 1.15, 0}, deaf: true},
 	}
 }
 
