@@ -87,18 +87,19 @@ func slowTenth(i, n int) part {
 	return honest
 }
 
-// onceBitten: a bad piece bans its sender, so nobody takes two; and somebody took one, or nothing was tried.
+// onceBitten: a bad piece bans its sender, so nobody takes two. Somebody took one, or nothing was tried; but on a machine
+// without idle time the others may have the file before they see the liar.
 func onceBitten(o outcome, _ *stage) error {
-	if o.Bad != 1 {
+	if o.Bad > 1 || o.Bad == 0 && o.judged() {
 		return fmt.Errorf("a device took %d bad pieces from one sender, want 1", o.Bad)
 	}
 	return nil
 }
 
 // wasAsked: the mute device was asked, or nothing was tried.
-func wasAsked(_ outcome, st *stage) error {
+func wasAsked(o outcome, st *stage) error {
 	for _, d := range st.evil {
-		if !d.out.has("mute takes /dunlin/piece/1") {
+		if o.judged() && !d.out.has("mute takes /dunlin/piece/1") {
 			return fmt.Errorf("nobody asked the mute device; it printed:\n%s", tail(d.out.String()))
 		}
 	}
