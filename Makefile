@@ -24,8 +24,8 @@ check:  ## format, vet, staticcheck
 bench:  ## hashing, and a pair of processes on loopback; prints figures, judges nothing
 	$(GO) test -run '^$$' -bench . -benchtime 2s ./piecehash ./store ./swarm/...
 
-bench-site:  ## devices in namespaces behind a thin line, against curl, libtorrent, aria2 (root); prints figures
-	DUNLIN_E2E=1 $(GO) test -count=1 -v -timeout 60m ./bench/site -args $(BENCH_SITE)
+bench-site:  ## devices in namespaces behind a thin line, against curl, libtorrent, aria2 (root); FULL=1 sweeps
+	DUNLIN_E2E=1 $(GO) test -count=1 -v -timeout $(if $(FULL),8h,60m) -run TestSite ./bench/site -args $(BENCH_SITE)
 
 demo: build  ## one update from its publisher to three devices, as real processes
 	bin/dunlin demo
@@ -40,3 +40,10 @@ fuzz:  ## every fuzz target for ten seconds
 
 clean:
 	rm -rf bin bench/out e2e/out
+
+.PHONY: bench-disturb bench-short
+bench-disturb:  ## the same site when devices die, lie, crawl or are kept apart (root); prints figures
+	DUNLIN_E2E=1 $(GO) test -count=1 -v -timeout 60m -run TestDisturbances ./bench/site -args $(BENCH_SITE)
+
+bench-short:  ## both, small, for what must hold on any machine (root)
+	DUNLIN_E2E=1 $(GO) test -count=1 -v -short -timeout 5m ./bench/site

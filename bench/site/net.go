@@ -1,21 +1,22 @@
 package site
 
 import (
-	"bufio"
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/dunlin-project/dunlin/e2e/lab"
+	"github.com/dunlin-project/dunlin/piecehash"
 )
 
-// network is one origin behind a thin line and n hosts, all on one switch.
+// lanRate is the rate of every link but the origin's.
+const lanRate = "1gbit"
+
+// network is one origin behind a thin line and some hosts, all on one switch, or on two with a router between them.
 type network struct {
 	t      *testing.T
 	origin *lab.Host
@@ -23,60 +24,107 @@ type network struct {
 	dir    string
 	file   string // name of the content
 	size   int64
-	log    string // nginx's access log
+	mbit   int // rate of the origin's line
+}
+
+// shape of a network.
+type shape struct {
+	devices int
+	size    int64 // bytes of the content
+	mbit    int   // rate of the origin's line, Mbit/s
+	subnets bool  // the first half of the hosts on one network, the others on another, the origin on a third
 }
 
 const nginxConf = `user root; daemon off; worker_processes 1; pid %[1]s/nginx.pid; error_log %[1]s/error.log;
+worker_shutdown_timeout 300ms;
 events { worker_connections 1024; }
 http {
-  log_format bytes '$body_bytes_sent $status';
-  access_log %[1]s/access.log bytes;
+  log_format ranges '$remote_addr $body_bytes_sent $status $msec "$request_completion" "$http_range"';
+  access_log %[1]s/access.log ranges;
   sendfile on; keepalive_requests 100000;
   client_body_temp_path %[1]s/tmp; proxy_temp_path %[1]s/tmp; fastcgi_temp_path %[1]s/tmp; uwsgi_temp_path %[1]s/tmp; scgi_temp_path %[1]s/tmp;
   server { listen 80; root %[1]s/www; }
 }`
 
-// build makes the network; the origin's line has the given Mbit/s, every other link 1 Gbit/s.
-func build(t *testing.T, maker *lab.Maker, n int, size int64, mbit int) *network {
+// build makes the network; the origin's line has the given rate, every other link lanRate.
+func build(t *testing.T, maker *lab.Maker, s shape) *network {
 	t.Helper()
-	l := maker.New(t)
-	w := &network{t: t, dir: t.TempDir(), file: "content.bin", size: size}
-	w.origin = l.Host(lab.Options{Rate: "1gbit"})
-	for range n {
-		w.hosts = append(w.hosts, l.Host(lab.Options{Rate: "1gbit"}))
+	w := &network{t: t, dir: t.TempDir(), file: "content.bin", size: s.size, mbit: s.mbit}
+	if s.subnets {
+		w.subnets(maker, s.devices)
+	} else {
+		l := maker.New(t)
+		w.origin = l.Host(lab.Options{Rate: lanRate})
+		for range s.devices {
+			w.hosts = append(w.hosts, l.Host(lab.Options{Rate: lanRate}))
+		}
 	}
-	w.run(w.origin, "tc", "qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", fmt.Sprintf("%dmbit", mbit), "burst", "256kb", "latency", "200ms")
-	www := filepath.Join(w.dir, "www")
-	if err := os.MkdirAll(www, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(w.dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	w.sh(fmt.Sprintf("head -c %d /dev/urandom > %s", size, filepath.Join(www, w.file)))
-	conf := filepath.Join(w.dir, "nginx.conf")
-	if err := os.WriteFile(conf, fmt.Appendf(nil, nginxConf, w.dir), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	w.log = filepath.Join(w.dir, "access.log")
-	w.origin.Start(t, nil, "nginx", "-c", conf, "-p", w.dir)
-	w.sh(fmt.Sprintf("/usr/bin/python3 make_torrent.py %s http://%s/%s %s", filepath.Join(www, w.file), w.origin.Addr, w.file, w.torrent()))
-	w.waitWeb()
+	w.run(w.origin, "tc", "qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", fmt.Sprintf("%dmbit", s.mbit), "burst", "256kb", "latency", "200ms")
+	w.fill()
+	w.serve()
 	return w
 }
 
-func (w *network) torrent() string { return filepath.Join(w.dir, "content.torrent") }
+// subnets makes two networks of devices and one of the origin, and a router that stands in all three. Multicast does not
+// pass it.
+func (w *network) subnets(maker *lab.Maker, n int) {
+	wan, a, b := maker.New(w.t), maker.NewNet(w.t, 1), maker.NewNet(w.t, 2)
+	w.origin = wan.Host(lab.Options{Rate: lanRate})
+	router := wan.Host(lab.Options{Rate: lanRate})
+	w.origin.Route(router.Addr)
+	router.Forward()
+	for i, l := range []*lab.Lab{a, b} {
+		gate := l.Join(router, lab.Options{Rate: lanRate})
+		count := n / 2
+		if i == 1 {
+			count = n - n/2
+		}
+		for range count {
+			h := l.Host(lab.Options{Rate: lanRate})
+			h.Route(gate)
+			w.hosts = append(w.hosts, h)
+		}
+	}
+}
 
-func (w *network) waitWeb() {
+// fill makes the content and its torrent.
+func (w *network) fill() {
 	w.t.Helper()
+	www := filepath.Join(w.dir, "www")
+	if err := os.MkdirAll(www, 0o755); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := os.Chmod(w.dir, 0o755); err != nil {
+		w.t.Fatal(err)
+	}
+	w.sh(fmt.Sprintf("head -c %d /dev/urandom > %s", w.size, w.content()))
+	w.sh(fmt.Sprintf("/usr/bin/python3 make_torrent.py %s %s %s %d", w.content(), w.url(), w.torrent(), w.pieceLength()))
+	w.sh(fmt.Sprintf("printf '#!/bin/sh\\necho done\\n' > %[1]s; chmod +x %[1]s", w.hook()))
+}
+
+// serve starts nginx and waits until it answers.
+func (w *network) serve() {
+	w.t.Helper()
+	conf := filepath.Join(w.dir, "nginx.conf")
+	if err := os.WriteFile(conf, fmt.Appendf(nil, nginxConf, w.dir), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+	w.origin.Start(w.t, nil, "nginx", "-c", conf, "-p", w.dir)
 	for range 100 {
-		if _, err := w.hosts[0].Run(w.t.Context(), nil, "curl", "-sfI", "http://"+w.origin.Addr+"/"+w.file); err == nil {
+		if _, err := w.hosts[0].Run(w.t.Context(), nil, "curl", "-sfI", w.url()); err == nil {
 			return
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
 	w.t.Fatal("nginx does not answer")
 }
+
+func (w *network) content() string { return filepath.Join(w.dir, "www", w.file) }
+func (w *network) torrent() string { return filepath.Join(w.dir, "content.torrent") }
+func (w *network) url() string     { return "http://" + w.origin.Addr + "/" + w.file }
+
+// hook is a script that says "done", for clients that can only run one.
+func (w *network) hook() string { return filepath.Join(w.dir, "done.sh") }
 
 func (w *network) run(h *lab.Host, args ...string) string {
 	w.t.Helper()
@@ -94,56 +142,5 @@ func (w *network) sh(line string) {
 	}
 }
 
-// served returns the payload bytes that the origin has logged, and what its link has sent. nginx writes a line when an
-// answer ends, so the caller waits for the clients first.
-func (w *network) served() (logged, linked int64) {
-	w.t.Helper()
-	time.Sleep(100 * time.Millisecond)
-	f, err := os.Open(w.log)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	defer f.Close()
-	for s := bufio.NewScanner(f); s.Scan(); {
-		n, _, _ := strings.Cut(s.Text(), " ")
-		v, _ := strconv.ParseInt(n, 10, 64)
-		logged += v
-	}
-	out := strings.TrimSpace(w.run(w.origin, "cat", "/sys/class/net/eth0/statistics/tx_bytes"))
-	linked, err = strconv.ParseInt(out, 10, 64)
-	if err != nil {
-		// ip netns exec mounts its own /sys only where it may.
-		linked = 0
-	}
-	return logged, linked
-}
-
-// idle returns the idle and all CPU time of the machine, in ticks.
-func idle(t *testing.T) (idle, all int64) {
-	t.Helper()
-	b, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		t.Fatal(err)
-	}
-	line, _, _ := strings.Cut(string(b), "\n")
-	for i, f := range strings.Fields(line)[1:] {
-		v, _ := strconv.ParseInt(f, 10, 64)
-		all += v
-		if i == 3 {
-			idle = v
-		}
-	}
-	return idle, all
-}
-
-// stopAll ends processes and returns the CPU seconds that they used.
-func stopAll(cmds []*exec.Cmd, cancel context.CancelFunc) (cpu float64) {
-	cancel()
-	for _, c := range cmds {
-		_ = c.Wait()
-		if c.ProcessState != nil {
-			cpu += (c.ProcessState.UserTime() + c.ProcessState.SystemTime()).Seconds()
-		}
-	}
-	return cpu
-}
+// pieceLength is that of the torrent, in bytes.
+func (w *network) pieceLength() int64 { return piecehash.DefaultPieceLength(w.size) }

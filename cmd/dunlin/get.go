@@ -30,6 +30,7 @@ func getCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "peer", Usage: "`MULTIADDR` of a device to ask, with its id; may be repeated"},
 			&cli.DurationFlag{Name: "seed", Usage: "go on serving for this `DURATION` (90s, 12h) after the file is there"},
 			&cli.StringFlag{Name: "limit", Usage: "most that is fetched, origin and peers together, in bytes a second: 500k, 1M, 10MiB (k, M, G are powers of 1024; kB, MB, GB of 1000)"},
+			&cli.StringFlag{Name: "start-at", Usage: "look for other devices now, and begin to fetch at this `TIME`: 2026-12-01T22:00:00+01:00, as \"date -Is -d 22:00\" prints it"},
 			&cli.StringFlag{Name: "group", Value: swarm.DefaultGroup, Usage: "`NAME` of the group to share with"},
 			&cli.BoolFlag{Name: "json", Usage: "print events, one object a line"},
 		},
@@ -51,7 +52,8 @@ type getOptions struct {
 	listen netip.AddrPort
 	peers  []string
 	seed   time.Duration
-	limit  int64 // bytes per second; 0 is none
+	at     time.Time // when fetching begins; zero or past: at once
+	limit  int64     // bytes per second; 0 is none
 	group  string
 }
 
@@ -71,6 +73,11 @@ func getOptionsOf(c *cli.Context) (opt getOptions, err error) {
 	}
 	if opt.seed < 0 {
 		return opt, fault.New(fault.Usage, "get: --seed: %v is negative", opt.seed)
+	}
+	if c.IsSet("start-at") {
+		if opt.at, err = time.Parse(time.RFC3339, c.String("start-at")); err != nil {
+			return opt, fault.New(fault.Usage, "get: --start-at: %q is no time such as 2026-12-01T22:00:00+01:00", c.String("start-at"))
+		}
 	}
 	if opt.group == "" {
 		return opt, fault.New(fault.Usage, "get: --group: the name is empty")

@@ -30,8 +30,8 @@ type getter struct {
 	gate  *httpfallback.Gate
 	node  *swarm.Node
 	meta  *piecehash.Metainfo
-	path  string // of the file
-	start time.Time
+	path  string    // of the file
+	start time.Time // fetching began
 }
 
 // runGet fetches the file, or checks the one that is there, and serves it as long as the user wants.
@@ -47,6 +47,7 @@ func runGet(ctx context.Context, opt getOptions, view getView, log *slog.Logger)
 	if err := view.listening(g.node.Addrs()); err != nil {
 		return err
 	}
+	g.awaitStart(ctx)
 	file, stats, err := g.obtain(ctx)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
@@ -96,6 +97,20 @@ func (g *getter) live(ctx context.Context) (_ context.Context, stop func()) {
 		end()
 		<-done
 		cancel(nil)
+	}
+}
+
+// awaitStart waits until the time that the user has named, or until ctx ends. The node lives meanwhile, so that devices which
+// begin together are connected by then.
+func (g *getter) awaitStart(ctx context.Context) {
+	if wait := time.Until(g.opt.at); wait > 0 {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		g.start = time.Now()
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/dunlin-project/dunlin/fetch"
@@ -100,6 +101,25 @@ func TestLoadMetainfo(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A fetch waits for the time that the user has named, and no longer than the user.
+func TestStartAt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		g := &getter{opt: getOptions{at: began.Add(5 * time.Hour)}, start: began}
+		g.awaitStart(t.Context())
+		if waited := time.Since(began); waited != 5*time.Hour || !g.start.Equal(time.Now()) {
+			t.Errorf("waited %v; counts from %v", waited, g.start.Sub(began))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		g.opt.at = time.Now().Add(time.Hour)
+		if g.awaitStart(ctx); time.Since(began) != 5*time.Hour+time.Minute {
+			t.Errorf("an interrupted wait lasted %v", time.Since(began)-5*time.Hour)
+		}
+	})
 }
 
 func TestPace(t *testing.T) {

@@ -25,6 +25,7 @@ type Lab struct {
 	t      testing.TB
 	prefix string
 	sw     string
+	net    int // the third byte of all addresses
 	hosts  int
 }
 
@@ -35,7 +36,9 @@ type Host struct {
 	Name string
 	Addr string // IPv4, without the prefix length
 
-	holder int // process that holds the host's own view of the file system; 0 = it has none
+	port   string // of the switch, at the other end of its first link
+	feet   int    // links it has
+	holder int    // process that holds the host's own view of the file system; 0 = it has none
 }
 
 // Options shapes the links.
@@ -77,11 +80,14 @@ type number struct{ n atomic.Int32 }
 // Maker makes labs. The zero value is ready; a test package has one.
 type Maker struct{ last number }
 
-// New builds an empty lab; it is torn down when the test ends.
-func (m *Maker) New(t testing.TB) *Lab {
+// New builds an empty lab; it is torn down when the test ends. Its addresses are 10.77.0.0/24.
+func (m *Maker) New(t testing.TB) *Lab { return m.NewNet(t, 0) }
+
+// NewNet is New with the addresses 10.77.net.0/24, for several labs that are joined (Join).
+func (m *Maker) NewNet(t testing.TB, net int) *Lab {
 	t.Helper()
 	Need(t, "ip", "tc")
-	l := &Lab{t: t, prefix: fmt.Sprintf("d%x-%x", os.Getpid()&0xffff, m.last.n.Add(1))}
+	l := &Lab{t: t, prefix: fmt.Sprintf("d%x-%x", os.Getpid()&0xffff, m.last.n.Add(1)), net: net}
 	l.sw = l.prefix + "sw"
 	l.must("ip", "netns", "add", l.sw)
 	t.Cleanup(func() { l.remove(l.sw) })
@@ -92,28 +98,47 @@ func (m *Maker) New(t testing.TB) *Lab {
 	return l
 }
 
-// Host adds a machine: address 10.77.0.N/24, a route for multicast, a link to the switch.
+// Host adds a machine: address 10.77.net.N/24, a route for multicast, a link to the switch.
 func (l *Lab) Host(o Options) *Host {
 	l.t.Helper()
-	l.hosts++
-	n := l.hosts
-	h := &Host{lab: l, ns: fmt.Sprintf("%sh%d", l.prefix, n), Name: fmt.Sprintf("h%d", n), Addr: fmt.Sprintf("10.77.0.%d", 10+n)}
+	n := l.hosts + 1
+	h := &Host{lab: l, ns: fmt.Sprintf("%sh%d", l.prefix, n), Name: fmt.Sprintf("h%d", n)}
+	if l.net != 0 {
+		h.Name = fmt.Sprintf("n%dh%d", l.net, n)
+	}
 	l.must("ip", "netns", "add", h.ns)
 	l.t.Cleanup(func() { l.remove(h.ns) })
-	port := fmt.Sprintf("p%d", n)
 	l.in(h.ns, "ip", "link", "set", "lo", "up")
-	l.in(l.sw, "ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", h.ns)
+	h.Addr, h.port = l.link(h, o)
+	return h
+}
+
+// Join gives a host of another lab a link to this one too, and returns its address here.
+func (l *Lab) Join(h *Host, o Options) (addr string) {
+	l.t.Helper()
+	addr, _ = l.link(h, o)
+	return addr
+}
+
+// link connects a host to the switch.
+func (l *Lab) link(h *Host, o Options) (addr, port string) {
+	l.t.Helper()
+	l.hosts++
+	addr, port = fmt.Sprintf("10.77.%d.%d", l.net, 10+l.hosts), fmt.Sprintf("p%d", l.hosts)
+	dev := fmt.Sprintf("eth%d", h.feet)
+	h.feet++
+	l.in(l.sw, "ip", "link", "add", port, "type", "veth", "peer", "name", dev, "netns", h.ns)
 	l.in(l.sw, "ip", "link", "set", port, "master", "br0", "up")
-	l.in(h.ns, "ip", "addr", "add", h.Addr+"/24", "dev", "eth0")
-	l.in(h.ns, "ip", "link", "set", "eth0", "up")
+	l.in(h.ns, "ip", "addr", "add", addr+"/24", "dev", dev)
+	l.in(h.ns, "ip", "link", "set", dev, "up")
 	if !o.NoMulticast {
-		l.in(h.ns, "ip", "route", "add", "224.0.0.0/4", "dev", "eth0")
+		l.in(h.ns, "ip", "route", "append", "224.0.0.0/4", "dev", dev)
 	}
 	if o.Rate != "" {
-		l.in(h.ns, "tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", o.Rate, "burst", "512kb", "latency", "30ms")
-		l.in(l.sw, "tc", "qdisc", "add", "dev", port, "root", "tbf", "rate", o.Rate, "burst", "512kb", "latency", "30ms")
+		l.in(h.ns, shape(dev, o.Rate)...)
+		l.in(l.sw, shape(port, o.Rate)...)
 	}
-	return h
+	return addr, port
 }
 
 // Command returns a command that runs on the host; it ends with ctx by SIGTERM, five seconds later by SIGKILL.

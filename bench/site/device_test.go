@@ -1,0 +1,168 @@
+package site
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/dunlin-project/dunlin/e2e/lab"
+)
+
+// device is one process on one host that fetches the content, or one that pretends to.
+type device struct {
+	host  *lab.Host
+	cmd   *exec.Cmd
+	dir   string
+	out   *watch
+	start time.Time     // just before its process began
+	done  time.Time     // it has said that the file is whole, or ended well
+	ended chan struct{} // the process is gone
+	cpu   float64       // seconds; when it is gone
+	peak  int64         // largest resident size in bytes so far; 0 unknown
+}
+
+// launch starts a client's process on a host. word is what it prints when the file is whole; without one it ends then.
+func launch(t *testing.T, h *lab.Host, dir, word string, env, argv []string) *device {
+	t.Helper()
+	d := &device{host: h, dir: dir, out: &watch{word: []byte(word), seen: make(chan struct{})}, ended: make(chan struct{})}
+	d.cmd = h.Command(t.Context(), argv[0], argv[1:]...)
+	d.cmd.Env = append(os.Environ(), env...)
+	d.cmd.Stdout, d.cmd.Stderr = d.out, d.out
+	d.start = time.Now()
+	if err := d.cmd.Start(); err != nil {
+		t.Fatalf("start %s on %s: %v", argv[0], h.Name, err)
+	}
+	go func() {
+		defer close(d.ended)
+		err := d.cmd.Wait()
+		if word == "" && err == nil {
+			d.out.finish()
+		}
+		d.cpu = (d.cmd.ProcessState.UserTime() + d.cmd.ProcessState.SystemTime()).Seconds()
+	}()
+	return d
+}
+
+// wait returns when the file is whole, or an error when it cannot become so any more.
+func (d *device) wait(patience time.Duration) error {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-d.out.seen:
+	case <-d.ended:
+		select {
+		case <-d.out.seen:
+		default:
+			return fmt.Errorf("%s: %s ended: %v; printed:\n%s", d.host.Name, d.cmd.Args, d.cmd.ProcessState, tail(d.out.String()))
+		}
+	case <-timer.C:
+		return fmt.Errorf("%s: no file within %v; printed:\n%s", d.host.Name, patience, tail(d.out.String()))
+	}
+	d.done = d.out.at
+	return nil
+}
+
+// took is how long the device needed, from its own start.
+func (d *device) took() time.Duration { return d.done.Sub(d.start) }
+
+// stop ends the process with a signal, and waits for it.
+func (d *device) stop(sig syscall.Signal) {
+	d.peak = max(d.peak, peakOf(d.cmd.Process.Pid))
+	_ = d.cmd.Process.Signal(sig)
+	select {
+	case <-d.ended:
+	case <-time.After(5 * time.Second):
+		_ = d.cmd.Process.Kill()
+		<-d.ended
+	}
+}
+
+// peakOf returns the largest resident size of a process so far. (What wait4 tells of it includes the program that started
+// it, from before exec.)
+func peakOf(pid int) int64 {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if kb, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			n, _ := strconv.ParseInt(strings.Fields(kb)[0], 10, 64)
+			return n << 10
+		}
+	}
+	return 0
+}
+
+// tail is the end of what a process has printed.
+func tail(s string) string { return s[max(0, len(s)-2000):] }
+
+// watch keeps what a process prints, and notes when it has printed a word.
+type watch struct {
+	word []byte        // empty: whoever waits for the process says when
+	seen chan struct{} // closed when the word was printed
+	at   time.Time     // when; set before seen is closed
+
+	mu  sync.Mutex // guards buf, and the closing of seen
+	buf bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (w *watch) Write(p []byte) (int, error) {
+	now := time.Now()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	from := max(0, w.buf.Len()-len(w.word))
+	w.buf.Write(p)
+	if len(w.word) > 0 && bytes.Contains(w.buf.Bytes()[from:], w.word) {
+		w.finishLocked(now)
+	}
+	return len(p), nil
+}
+
+func (w *watch) finish() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.finishLocked(time.Now())
+}
+
+func (w *watch) finishLocked(now time.Time) {
+	select {
+	case <-w.seen:
+	default:
+		w.at = now
+		close(w.seen)
+	}
+}
+
+// has reports whether a text was printed.
+func (w *watch) has(text string) bool { return strings.Contains(w.String(), text) }
+
+// listening returns the address that a dunlin get has printed, and waits for it.
+func (w *watch) listening(patience time.Duration) (string, error) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		for line := range strings.Lines(w.String()) {
+			var e struct {
+				Event string
+				Addrs []string
+			}
+			if strings.HasSuffix(line, "\n") && json.Unmarshal([]byte(line), &e) == nil && e.Event == "listening" && len(e.Addrs) > 0 {
+				return e.Addrs[0], nil
+			}
+		}
+	}
+	return "", fmt.Errorf("it does not say where it listens; printed:\n%s", tail(w.String()))
+}
+
+func (w *watch) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.buf.String()
+}
