@@ -55,7 +55,8 @@ type Partial struct {
 	life  sync.RWMutex // held for reading by Put, for writing by what ends the download; guards stage
 	stage stage
 
-	syncing sync.Mutex // one group sync at a time; guards state and its file
+	syncing sync.Mutex     // one group sync at a time; guards state and its file
+	behind  sync.WaitGroup // group syncs that run beside Puts
 	state   *stateFile
 
 	unsynced atomic.Int64 // bytes written since the last sync began
@@ -74,7 +75,8 @@ const (
 
 // Put checks piece i against the manifest, stores it and reports whether it was new. The error is a *piecehash.Mismatch
 // for wrong bytes, and fault.Unavailable for a disk that is full or broken. b is only read, and only until Put returns.
-// Every two seconds or 64 MiB a Put also makes all that was put before durable.
+// Every two seconds or 64 MiB what was put before is made durable, beside the Puts: a piece is not kept from those who
+// wait for it by the disk. An error of that ends the next Put.
 func (p *Partial) Put(i int, b []byte) (fresh bool, err error) {
 	if err := p.manifest.Check(i, b); err != nil {
 		return false, fault.Wrap(fault.Untrusted, err)
@@ -117,9 +119,9 @@ func (p *Partial) note(i int, b []byte) (fresh bool, err error) {
 		p.whole.advance(p, i, b)
 	}
 	if p.unsynced.Add(int64(len(b))) >= syncBytes || p.sinceSync() >= syncEvery {
-		err = p.syncIfFree()
+		p.syncBeside()
 	}
-	return fresh, err
+	return fresh, nil
 }
 
 // ReadPiece reads piece i into buf, which is replaced when it is too small, and returns it. No lock is held meanwhile. A
@@ -140,6 +142,7 @@ func (p *Partial) ReadPiece(i int, buf []byte) ([]byte, error) {
 func (p *Partial) Close() error {
 	p.life.Lock()
 	defer p.life.Unlock()
+	p.behind.Wait()
 	return p.closeLocked(func() error {
 		return errors.Join(p.sync(), p.state.close())
 	})
@@ -149,6 +152,7 @@ func (p *Partial) Close() error {
 func (p *Partial) Discard() error {
 	p.life.Lock()
 	defer p.life.Unlock()
+	p.behind.Wait()
 	return p.closeLocked(func() error {
 		return errors.Join(os.Remove(p.place.data), p.state.remove())
 	})

@@ -30,6 +30,7 @@ func (p *Partial) seal(ctx context.Context) (*File, error) {
 	}
 	p.life.Lock()
 	defer p.life.Unlock()
+	p.behind.Wait()
 	switch p.stage {
 	case closed:
 		return nil, os.ErrClosed

@@ -87,12 +87,14 @@ func TestGroupSyncMarksWhatWasPut(t *testing.T) {
 	}
 	p.unsynced.Store(syncBytes - 1)
 	s.put(t, p, 2)
+	p.behind.Wait()
 	if got := saved(); !slices.Equal(got, []int{0, 1, 2}) || p.unsynced.Load() != 0 {
 		t.Errorf("by bytes: %v", got)
 	}
 	s.put(t, p, 3)
 	p.lastSync.Store(int64(-syncEvery))
 	s.put(t, p, 4)
+	p.behind.Wait()
 	if got := saved(); !slices.Equal(got, []int{0, 1, 2, 3, 4}) {
 		t.Errorf("by time: %v", got)
 	}

@@ -17,13 +17,16 @@ func (p *Partial) sinceSync() time.Duration {
 	return time.Since(p.start) - time.Duration(p.lastSync.Load())
 }
 
-// syncIfFree syncs unless another Put is at it: that one's sync, or the next, covers this piece.
-func (p *Partial) syncIfFree() error {
+// syncBeside begins a group sync unless one is at work: that one, or the next, covers the newest piece. Whoever ends the
+// download waits for it. The caller holds life for reading.
+func (p *Partial) syncBeside() {
 	if !p.syncing.TryLock() {
-		return nil
+		return
 	}
-	defer p.syncing.Unlock()
-	return p.syncLocked()
+	p.behind.Go(func() {
+		defer p.syncing.Unlock()
+		_ = p.syncLocked() // kept in broken, for the next Put
+	})
 }
 
 func (p *Partial) sync() error {

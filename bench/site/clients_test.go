@@ -78,7 +78,7 @@ func aria2Command(c call) []string {
 // launch starts the client on a host with an empty folder of its own.
 func (c client) launch(w *network, h *lab.Host, at time.Time, peers []string) *device {
 	w.t.Helper()
-	k := call{w: w, host: h, dir: w.t.TempDir(), at: at, peers: peers}
+	k := call{w: w, host: h, dir: w.folder(), at: at, peers: peers}
 	return launch(w.t, h, k.dir, c.word, nil, c.argv(k))
 }
 

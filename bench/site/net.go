@@ -22,6 +22,7 @@ type network struct {
 	origin *lab.Host
 	hosts  []*lab.Host
 	dir    string
+	disks  string // of the devices, in memory
 	file   string // name of the content
 	size   int64
 	mbit   int // rate of the origin's line
@@ -49,7 +50,7 @@ http {
 // build makes the network; the origin's line has the given rate, every other link lanRate.
 func build(t *testing.T, maker *lab.Maker, s shape) *network {
 	t.Helper()
-	w := &network{t: t, dir: t.TempDir(), file: "content.bin", size: s.size, mbit: s.mbit}
+	w := &network{t: t, dir: t.TempDir(), disks: disks(t), file: "content.bin", size: s.size, mbit: s.mbit}
 	if s.subnets {
 		w.subnets(maker, s.devices)
 	} else {
@@ -63,6 +64,33 @@ func build(t *testing.T, maker *lab.Maker, s shape) *network {
 	w.fill()
 	w.serve()
 	return w
+}
+
+// disks is where the devices' folders go: memory. In a site each device has a disk of its own; on one disk of this machine
+// they would wait for each other, at the end of a run above all, when those that keep their promise to make a file durable
+// all sync at once.
+func disks(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=80%,mode=755", "tmpfs", dir).CombinedOutput(); err != nil {
+		t.Fatalf("mount a file system in memory: %v\n%s", err, out)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", "-l", dir).CombinedOutput(); err != nil {
+			t.Errorf("umount: %v\n%s", err, out)
+		}
+	})
+	return dir
+}
+
+// folder returns a new empty folder in memory.
+func (w *network) folder() string {
+	w.t.Helper()
+	dir, err := os.MkdirTemp(w.disks, "device")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return dir
 }
 
 // subnets makes two networks of devices and one of the origin, and a router that stands in all three. Multicast does not
