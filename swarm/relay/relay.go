@@ -45,7 +45,7 @@ func (w Word) Passed() Word {
 // Short stands for a peer id in the lists of links: the first 8 bytes of the SHA-256 of its text. That saves four fifths of
 // the lists. Ten thousand devices have two with the same one once in 10^11 sites, and then, or when somebody makes one on
 // purpose, a neighbour is not told what one device says: it may draw a span twice.
-type Short [8]byte
+type Short = [8]byte
 
 // ShortOf returns what stands for id.
 func ShortOf(id fetch.PeerID) Short {
