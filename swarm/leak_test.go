@@ -61,7 +61,7 @@ func TestNothingOutlivesRun(t *testing.T) {
 	}
 	late.Say(fetch.SayHave{First: 0, Count: 1})
 	late.Close()
-	// zeroconf's readers notice a moment later that their sockets are closed.
+	// Readers notice a moment later that their sockets are closed.
 	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		n, stacks := swarmGoroutines()
 		if n <= before {

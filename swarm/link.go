@@ -16,6 +16,7 @@ import (
 	"github.com/dunlin-project/dunlin/swarm/conn"
 	"github.com/dunlin-project/dunlin/swarm/group"
 	"github.com/dunlin-project/dunlin/swarm/piece"
+	"github.com/dunlin-project/dunlin/swarm/relay"
 	"github.com/dunlin-project/dunlin/swarm/upload"
 	"github.com/dunlin-project/dunlin/swarm/wire"
 )
@@ -69,6 +70,8 @@ type seat struct {
 	told     bool // the bitmap
 	cursor   int  // in room.log
 	claimNo  uint64
+	linkNo   uint64
+	links    map[relay.Short]bool // of ours that it knows; nil: nothing said yet
 	incoming *incoming
 }
 

@@ -106,6 +106,9 @@ func (b *mailbox) refresh(r *Room) {
 			b.letters = append(b.letters, fetch.Left{ID: id})
 		}
 	}
+	if r.crowd > 0 {
+		b.letters = append(b.letters, fetch.Crowd{Size: r.crowd})
+	}
 	for id, m := range r.members {
 		b.letters = append(b.letters, r.joined(id, m))
 		for _, c := range m.claims {

@@ -44,10 +44,10 @@ func TestHavesAreMerged(t *testing.T) {
 	r.enter(l, piecehash.NewBitmap(100))
 	r.letters()
 	for i := range 10 {
-		r.hears(l, []wire.Run{{First: i, Count: 1}}, nil)
-		r.hears(l, []wire.Run{{First: i, Count: 1}}, nil) // what is known already is not said again
+		r.hears(l, []wire.Run{{First: i, Count: 1}}, nil, 0)
+		r.hears(l, []wire.Run{{First: i, Count: 1}}, nil, 0) // what is known already is not said again
 	}
-	r.hears(l, []wire.Run{{First: 50, Count: 2}}, nil)
+	r.hears(l, []wire.Run{{First: 50, Count: 2}}, nil, 0)
 	want := []fetch.Heard{
 		fetch.Said{ID: "a", What: fetch.SayHave{First: 0, Count: 10}},
 		fetch.Said{ID: "a", What: fetch.SayHave{First: 50, Count: 2}},
@@ -64,9 +64,9 @@ func TestTheLatestClaimIsHeard(t *testing.T) {
 	r.enter(l, piecehash.NewBitmap(100))
 	r.letters()
 	for done := range 5 {
-		r.hears(l, nil, fetch.SayClaim{First: 8, Count: 8, Done: int64(done)})
+		r.hears(l, nil, fetch.SayClaim{First: 8, Count: 8, Done: int64(done)}, 0)
 	}
-	r.hears(l, nil, fetch.SayRelease{First: 8, Count: 8})
+	r.hears(l, nil, fetch.SayRelease{First: 8, Count: 8}, 0)
 	want := []fetch.Heard{
 		fetch.Said{ID: "a", What: fetch.SayClaim{First: 8, Count: 8, Done: 4}},
 		fetch.Said{ID: "a", What: fetch.SayRelease{First: 8, Count: 8}},
@@ -86,12 +86,12 @@ func TestSlowHearer(t *testing.T) {
 	}
 	r.letters()
 	for i := range 10 * maxLetters {
-		r.hears([]*link{a, b}[i%2], nil, fetch.SayClaim{First: i % 50, Count: 1, Done: int64(i)})
+		r.hears([]*link{a, b}[i%2], nil, fetch.SayClaim{First: i % 50, Count: 1, Done: int64(i)}, 0)
 		if n := len(r.box.letters); n > maxLetters {
 			t.Fatalf("%d letters wait", n)
 		}
 	}
-	r.hears(a, []wire.Run{{First: 1, Count: 3}}, nil)
+	r.hears(a, []wire.Run{{First: 1, Count: 3}}, nil, 0)
 	r.leave(c)
 	var left []fetch.PeerID
 	claims := make(map[fetch.PeerID]int)
@@ -121,7 +121,7 @@ func TestClaimsOfOneMemberAreBounded(t *testing.T) {
 	l := &link{id: "a"}
 	r.enter(l, piecehash.NewBitmap(1000))
 	for i := range 1000 {
-		r.hears(l, nil, fetch.SayClaim{First: i, Count: 1})
+		r.hears(l, nil, fetch.SayClaim{First: i, Count: 1}, 0)
 	}
 	if n := len(r.members["a"].claims); n != maxClaims {
 		t.Errorf("%d claims", n)
@@ -179,7 +179,7 @@ func TestReplacedLinkDoesNotLeave(t *testing.T) {
 	if got := r.letters(); len(got) != 0 {
 		t.Errorf("%v", got)
 	}
-	r.hears(old, []wire.Run{{First: 1, Count: 1}}, nil)
+	r.hears(old, []wire.Run{{First: 1, Count: 1}}, nil, 0)
 	if got := r.letters(); len(got) != 0 {
 		t.Errorf("the old link is heard: %v", got)
 	}

@@ -30,6 +30,7 @@ type Node struct {
 	cfg     Config
 	log     *slog.Logger
 	self    peer.ID
+	born    time.Time
 	auth    group.Authenticator
 	statics []static
 	listen  []*net.TCPListener // open from New to the end of Run
@@ -74,7 +75,7 @@ func New(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{
-		cfg: cfg, log: cfg.Log, self: id, statics: statics,
+		cfg: cfg, log: cfg.Log, self: id, statics: statics, born: time.Now(),
 		auth:    group.Authenticator{Self: id, Role: cfg.Role, Keys: []group.Key{group.Open(cfg.Group)}},
 		uploads: upload.New(cfg.UploadRate), memory: piece.NewMemory(cfg.Limits.Loaded), metrics: newMetrics(),
 		events: make(chan event, 64), ended: make(chan struct{}),

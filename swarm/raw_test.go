@@ -176,7 +176,7 @@ func swarmGoroutines() (n int, stacks string) {
 	b = b[:runtime.Stack(b, true)]
 	var all []string
 	for g := range strings.SplitSeq(string(b), "\n\n") {
-		if strings.Contains(g, "swarm.(*") || strings.Contains(g, "go-yamux") || strings.Contains(g, "zeroconf") {
+		if strings.Contains(g, "swarm.(*") || strings.Contains(g, "go-yamux") || strings.Contains(g, "discover.(*") {
 			all = append(all, g)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/dunlin-project/dunlin/piecehash"
 	"github.com/dunlin-project/dunlin/swarm/group"
 	"github.com/dunlin-project/dunlin/swarm/piece"
+	"github.com/dunlin-project/dunlin/swarm/relay"
 	"github.com/dunlin-project/dunlin/swarm/wire"
 )
 
@@ -41,16 +42,25 @@ type Room struct {
 	links   map[*link]struct{} // that share the content: to be woken
 	waiting map[*link]struct{} // that have not answered our interest yet
 	members map[fetch.PeerID]*memberState
-	box     *mailbox // nil while nobody hears
+	relay   *relay.Relay
+	linkNo  uint64      // of the newest list of our links
+	later   *time.Timer // to make one; nil: nothing has changed
+	crowd   int         // as was told to box
+	marked  []*link     // that have words to pass on
+	box     *mailbox    // nil while nobody hears
 	closed  bool
 }
 
-// logged is one piece that was said to be had. Runs are made when the log is read.
-type logged int32
+// logged is one piece that was said to be had. Runs are made when the log is read. One that came from the origin has the
+// number of that word.
+type logged struct {
+	seq   uint64
+	piece int32
+}
 
 // ownClaim is what we said last about a span.
 type ownClaim struct {
-	no       uint64
+	no, seq  uint64
 	say      fetch.SayClaim
 	released bool
 }
@@ -60,6 +70,7 @@ type memberState struct {
 	link   *link
 	have   piecehash.Bitmap
 	claims map[int]fetch.SayClaim
+	words  []relay.Word // of others, to be passed on to it
 }
 
 func newRoom(n *Node, h Holding) *Room {
@@ -67,6 +78,7 @@ func newRoom(n *Node, h Holding) *Room {
 		node: n, holding: h, m: h.Manifest(), have: h.Bitmap(),
 		claims: make(map[int]*ownClaim), links: make(map[*link]struct{}), waiting: make(map[*link]struct{}),
 		members: make(map[fetch.PeerID]*memberState),
+		relay:   relay.New(n.ID(), uint64(max(0, time.Now().UnixMilli()))),
 	}
 	r.content = piece.NewContent(r.m, r)
 	for _, k := range n.auth.Keys {
@@ -96,12 +108,12 @@ func (r *Room) say(s fetch.Saying) {
 	case fetch.SayClaim:
 		if r.valid(s.First, s.Count) {
 			r.claimNo++
-			r.claims[s.First] = &ownClaim{no: r.claimNo, say: s}
+			r.claims[s.First] = &ownClaim{no: r.claimNo, seq: r.relay.Say(s).Seq, say: s}
 		}
 	case fetch.SayRelease:
 		if c := r.claims[s.First]; c != nil {
 			r.claimNo++
-			c.no, c.released = r.claimNo, true
+			c.no, c.seq, c.released = r.claimNo, r.relay.Say(s).Seq, true
 		}
 	}
 }
@@ -118,7 +130,8 @@ func (r *Room) sayHave(s fetch.SayHave) {
 		if !r.have.Set(i) {
 			continue
 		}
-		r.log = append(r.log, logged(i))
+		seq := r.relay.Say(fetch.SayHave{First: i, Count: 1, Drawn: s.Drawn}).Seq
+		r.log = append(r.log, logged{seq, int32(i)})
 	}
 	for first, c := range r.claims {
 		if missing := r.have.NextMissing(first); missing < 0 || missing >= first+c.say.Count {
@@ -151,6 +164,9 @@ func (r *Room) Hear() <-chan fetch.Heard {
 			r.box.put(fetch.Noticed{ID: id})
 		}
 	}
+	if r.crowd > 0 {
+		r.box.put(fetch.Crowd{Size: r.crowd})
+	}
 	r.node.wg.Go(func() { r.box.deliver(&r.mu, r) })
 	return r.box.out
 }
@@ -170,6 +186,9 @@ func (r *Room) shut() {
 		return
 	}
 	r.closed = true
+	if r.later != nil {
+		r.later.Stop()
+	}
 	if r.box != nil {
 		close(r.box.quit)
 	}
@@ -193,6 +212,8 @@ func (r *Room) enter(l *link, have piecehash.Bitmap) {
 	delete(r.waiting, l)
 	m := &memberState{link: l, have: have, claims: make(map[int]fetch.SayClaim)}
 	r.members[l.id] = m
+	r.relay.Joined(l.id)
+	r.linksChanged()
 	if r.box != nil {
 		r.box.put(r.joined(l.id, m))
 	}
@@ -232,6 +253,8 @@ func (r *Room) leave(l *link) {
 	delete(r.waiting, l)
 	if m := r.members[l.id]; m != nil && m.link == l {
 		delete(r.members, l.id)
+		r.relay.Left(l.id)
+		r.linksChanged()
 		if r.box != nil {
 			r.box.put(fetch.Left{ID: l.id})
 		}
@@ -239,8 +262,8 @@ func (r *Room) leave(l *link) {
 	r.settle()
 }
 
-// hears applies what a member has said. What lies outside the content is the peer's fault.
-func (r *Room) hears(l *link, runs []wire.Run, s fetch.Saying) bool {
+// hears applies what a member has said of itself, and lets others know. What lies outside the content is the peer's fault.
+func (r *Room) hears(l *link, runs []wire.Run, s fetch.Saying, seq uint64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m := r.members[l.id]
@@ -249,7 +272,14 @@ func (r *Room) hears(l *link, runs []wire.Run, s fetch.Saying) bool {
 	}
 	switch s := s.(type) {
 	case nil:
-		return r.hearHaves(l.id, m, runs)
+		if !r.hearHaves(l.id, m, runs, seq > 0) {
+			return false
+		}
+		if seq == 0 {
+			return true
+		}
+		r.passOn(l, relay.Word{Sayer: l.id, Seq: seq, Hops: relay.MaxHops, What: fetch.SayHave{First: runs[0].First, Count: runs[0].Count, Drawn: true}})
+		return true
 	case fetch.SayClaim:
 		if !r.valid(s.First, s.Count) {
 			return false
@@ -265,10 +295,11 @@ func (r *Room) hears(l *link, runs []wire.Run, s fetch.Saying) bool {
 		delete(m.claims, s.First)
 	}
 	r.tell(fetch.Said{ID: l.id, What: s})
+	r.passOn(l, relay.Word{Sayer: l.id, Seq: seq, Hops: relay.MaxHops, What: s})
 	return true
 }
 
-func (r *Room) hearHaves(id fetch.PeerID, m *memberState, runs []wire.Run) bool {
+func (r *Room) hearHaves(id fetch.PeerID, m *memberState, runs []wire.Run, drawn bool) bool {
 	for _, run := range runs {
 		if !r.valid(run.First, run.Count) {
 			return false
@@ -278,7 +309,7 @@ func (r *Room) hearHaves(id fetch.PeerID, m *memberState, runs []wire.Run) bool 
 			fresh = m.have.Set(i) || fresh
 		}
 		if fresh {
-			r.tell(fetch.Said{ID: id, What: fetch.SayHave{First: run.First, Count: run.Count}})
+			r.tell(fetch.Said{ID: id, What: fetch.SayHave{First: run.First, Count: run.Count, Drawn: drawn}})
 		}
 	}
 	for first, c := range m.claims {

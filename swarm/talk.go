@@ -84,7 +84,7 @@ func (l *link) collect() []byte {
 		if !s.wants {
 			continue
 		}
-		for _, m := range r.news(s) {
+		for _, m := range r.news(l, s) {
 			b = append(b, wire.EncodeSite(m)...)
 		}
 	}
@@ -93,13 +93,13 @@ func (l *link) collect() []byte {
 }
 
 // news returns what the seat's peer has not been told yet. The caller holds the link's mutex.
-func (r *Room) news(s *seat) []wire.Site {
+func (r *Room) news(l *link, s *seat) []wire.Site {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var out []wire.Site
 	if !s.told {
 		out = bitmapParts(s.ours, r.have)
-		s.told, s.cursor, s.claimNo = true, len(r.log), 0
+		s.told, s.cursor, s.claimNo, s.linkNo, s.links = true, len(r.log), 0, 0, nil
 	}
 	if s.cursor < len(r.log) {
 		out = append(out, haves(s.ours, r.log[s.cursor:])...)
@@ -108,6 +108,13 @@ func (r *Room) news(s *seat) []wire.Site {
 	if s.claimNo < r.claimNo {
 		out = append(out, r.claimNews(s)...)
 		s.claimNo = r.claimNo
+	}
+	if m := r.members[l.id]; m != nil && m.link == l {
+		if s.linkNo < r.linkNo {
+			out = append(out, r.linkNews(s, m)...)
+		}
+		out = append(out, wordNews(s.ours, m.words)...)
+		m.words = nil
 	}
 	return out
 }
@@ -123,9 +130,10 @@ func (r *Room) claimNews(s *seat) []wire.Site {
 			out = append(out, &wire.Claim{
 				Room: s.ours, Run: run,
 				Rate: min(max(c.say.Rate, 0), wire.MaxRate), Done: min(max(c.say.Done, 0), wire.MaxDone),
+				Word: wire.Word{Seq: c.seq},
 			})
 		case s.claimNo > 0: // who has heard nothing yet need not hear that it is over
-			out = append(out, &wire.Release{Room: s.ours, Run: run})
+			out = append(out, &wire.Release{Room: s.ours, Run: run, Word: wire.Word{Seq: c.seq}})
 		}
 	}
 	return out
@@ -148,21 +156,31 @@ func bitmapParts(room uint32, have piecehash.Bitmap) []wire.Site {
 	return out
 }
 
-// haves makes runs of what was logged.
-func haves(room uint32, log []logged) []wire.Site {
-	var out []wire.Site
+// haves makes runs of what was logged. First copies have a message each, with its number.
+func haves(room uint32, log []logged) (out []wire.Site) {
 	var runs []wire.Run
-	for _, i := range log {
-		if n := len(runs); n > 0 && runs[n-1].First+runs[n-1].Count == int(i) {
+	flush := func() {
+		if len(runs) > 0 {
+			out, runs = append(out, &wire.Have{Room: room, Runs: runs}), nil
+		}
+	}
+	for _, p := range log {
+		i := int(p.piece)
+		if p.seq > 0 {
+			out = append(out, &wire.Have{Room: room, Runs: []wire.Run{{First: i, Count: 1}}, Word: wire.Word{Seq: p.seq}})
+			continue
+		}
+		if n := len(runs); n > 0 && runs[n-1].First+runs[n-1].Count == i {
 			runs[n-1].Count++
 			continue
 		}
 		if len(runs) == wire.MaxRuns {
-			out, runs = append(out, &wire.Have{Room: room, Runs: runs}), nil
+			flush()
 		}
-		runs = append(runs, wire.Run{First: int(i), Count: 1})
+		runs = append(runs, wire.Run{First: i, Count: 1})
 	}
-	return append(out, &wire.Have{Room: room, Runs: runs})
+	flush()
+	return out
 }
 
 // hear applies one message of the peer's. An error is its fault and ends the link.
@@ -173,11 +191,15 @@ func (l *link) hear(m wire.Site) error {
 	case *wire.Bitmap:
 		return l.hearBitmap(m)
 	case *wire.Have:
-		return l.hearSaid(m.Room, m.Runs, nil)
+		return l.hearWord(m.Room, m.Runs, nil, m.Word)
 	case *wire.Claim:
-		return l.hearSaid(m.Room, nil, fetch.SayClaim{First: m.Run.First, Count: m.Run.Count, Rate: m.Rate, Done: m.Done})
+		return l.hearWord(m.Room, nil, fetch.SayClaim{First: m.Run.First, Count: m.Run.Count, Rate: m.Rate, Done: m.Done}, m.Word)
 	case *wire.Release:
-		return l.hearSaid(m.Room, nil, fetch.SayRelease{First: m.Run.First, Count: m.Run.Count})
+		return l.hearWord(m.Room, nil, fetch.SayRelease{First: m.Run.First, Count: m.Run.Count}, m.Word)
+	case *wire.Links:
+		if r := l.roomOf(m.Room); r != nil {
+			r.hearsLinks(l, m)
+		}
 	case *wire.Absent:
 		l.hearAbsent(m)
 	case *wire.Leave:
@@ -278,14 +300,6 @@ func fullBitmap(n int) piecehash.Bitmap {
 		b.Set(i)
 	}
 	return b
-}
-
-func (l *link) hearSaid(number uint32, runs []wire.Run, s fetch.Saying) error {
-	r := l.roomOf(number)
-	if r != nil && !r.hears(l, runs, s) {
-		return fmt.Errorf("%w: pieces beyond the content", wire.ErrMalformed)
-	}
-	return nil
 }
 
 // roomOf returns the room that the peer means, or nil.

@@ -70,6 +70,7 @@ const homes = `
 	golang.org/x/term:                                                 cmd/dunlin
 	github.com/rogpeppe/go-internal/...:                               tests
 	golang.org/x/sync/...:                                             *
+	golang.org/x/net/...:                                              swarm
 	golang.org/x/sys/...:                                              *
 	golang.org/x/time/rate:                                            *
 `

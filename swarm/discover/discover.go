@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"log/slog"
-	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -14,7 +13,6 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/zeroconf/v2"
 	"golang.org/x/time/rate"
 
 	"github.com/dunlin-project/dunlin/swarm/group"
@@ -31,8 +29,6 @@ const (
 const (
 	candidatesPerMinute = 64
 	maxKnownTargets     = 1024
-	maxWindowEntries    = 512 // instances heard by one query; more is a flood
-	floodPause          = 10 * time.Second
 	maxEntryAddrs       = 8
 	maxEntryTexts       = 16
 	maxText             = 128 // bytes
@@ -78,7 +74,7 @@ type discovery struct {
 	Config
 
 	budget *rate.Limiter // of candidates that were not known
-	flood  atomic.Int64  // until when nothing is asked, in Unix nanoseconds
+	flood  atomic.Int64  // until when a flood is not logged again, in Unix nanoseconds
 	warned atomic.Bool
 
 	mu   sync.Mutex           // guards seen
@@ -104,13 +100,10 @@ func Run(ctx context.Context, c Config) {
 		return
 	}
 	d := newDiscovery(c)
-	var wg sync.WaitGroup
-	if len(c.Listen) > 0 {
-		wg.Go(func() { d.announce(ctx) })
+	for ctx.Err() == nil {
+		ifaces, on := interfaces()
+		d.session(ctx, ifaces, on)
 	}
-	wg.Go(func() { d.browse(ctx, zeroconf.IPv4) })
-	wg.Go(func() { d.browse(ctx, zeroconf.IPv6) })
-	wg.Wait()
 }
 
 // onLoopback reports whether nobody else could reach the listeners.
@@ -121,60 +114,6 @@ func (c *Config) onLoopback() bool {
 		}
 	}
 	return len(c.Listen) > 0
-}
-
-// announce keeps the announcement true: another one each day and whenever the interfaces change.
-func (d *discovery) announce(ctx context.Context) {
-	var servers []*zeroconf.Server
-	defer func() { shutdown(servers) }()
-	var day int64
-	var was onLink
-	tick := time.NewTicker(refreshInterfaces)
-	defer tick.Stop()
-	for {
-		ifaces, on := interfaces()
-		if today := group.Day(time.Now()); today != day || !on.equal(was) {
-			shutdown(servers)
-			servers, day, was = d.register(ctx, ifaces, today), today, on
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-func shutdown(servers []*zeroconf.Server) {
-	for _, s := range servers {
-		s.Shutdown()
-	}
-}
-
-// register announces each listener. The instance and the host have random names: ours say nothing.
-func (d *discovery) register(ctx context.Context, ifaces []net.Interface, day int64) []*zeroconf.Server {
-	if len(ifaces) == 0 {
-		return nil
-	}
-	text := []string{"v=1", "g=" + d.Tags(day)[0], "p=" + d.Self.String()}
-	var out []*zeroconf.Server
-	for _, l := range d.Listen {
-		if l.Addr().IsLoopback() {
-			continue
-		}
-		var ips []string // none: those of the interface that a question came from
-		if !l.Addr().IsUnspecified() {
-			ips = []string{l.Addr().String()}
-		}
-		s, err := zeroconf.RegisterProxy(opaque(), serviceType, serviceDomain, int(l.Port()), opaque(), ips, text, ifaces,
-			zeroconf.TTL(announceTTL))
-		if err != nil {
-			d.warn(ctx, "announce", err)
-			continue
-		}
-		out = append(out, s)
-	}
-	return out
 }
 
 func (d *discovery) warn(ctx context.Context, what string, err error) {
@@ -190,23 +129,6 @@ func opaque() string {
 	return hex.EncodeToString(b[:])
 }
 
-// browse asks by the schedule. Each question listens until the one after the next is asked, so that no answer falls
-// between two; each starts with an empty memory, which bounds what a flood can fill.
-func (d *discovery) browse(ctx context.Context, family zeroconf.IPType) {
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	for k := 0; ; k++ {
-		gap, open := queryWindow(k)
-		if time.Now().UnixNano() >= d.flood.Load() {
-			wg.Go(func() { d.ask(ctx, family, open) })
-		}
-		pause(ctx, gap)
-		if ctx.Err() != nil {
-			return
-		}
-	}
-}
-
 func pause(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -216,59 +138,10 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// queryWindow returns how long after question k the next is asked, and how long k's answers are listened to.
-func queryWindow(k int) (gap, open time.Duration) {
-	at := func(k int) time.Duration {
-		last := len(querySchedule) - 1
-		return querySchedule[min(k, last)] + time.Duration(max(k-last, 0))*queryInterval
-	}
-	return at(k+1) - at(k), at(k+2) - at(k)
-}
-
-func (d *discovery) ask(ctx context.Context, family zeroconf.IPType, open time.Duration) {
-	ifaces, on := interfaces()
-	if len(ifaces) == 0 {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, open)
-	defer cancel()
-	entries := make(chan *zeroconf.ServiceEntry, 16)
-	failed := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		err := zeroconf.Browse(ctx, serviceType, serviceDomain, entries, zeroconf.SelectIPTraffic(family), zeroconf.SelectIfaces(ifaces))
-		if err != nil {
-			if family == zeroconf.IPv4 { // many networks have no IPv6
-				d.warn(ctx, "ask", err)
-			}
-			close(failed)
-		}
-	})
-	d.hear(ctx, cancel, entries, failed, on)
-	wg.Wait()
-}
-
-// hear takes entries until their channel is closed, or there was none to begin with.
-func (d *discovery) hear(ctx context.Context, cancel context.CancelFunc, entries <-chan *zeroconf.ServiceEntry, failed <-chan struct{}, on onLink) {
-	tags := d.tags(time.Now())
-	for n := 0; ; n++ {
-		select {
-		case e, ok := <-entries:
-			if !ok {
-				return
-			}
-			if n == maxWindowEntries {
-				d.flood.Store(time.Now().Add(floodPause).UnixNano())
-				d.Log.LogAttrs(ctx, slog.LevelWarn, "discovery pauses: too many announcements")
-				cancel()
-			}
-			if n < maxWindowEntries {
-				d.entry(e, tags, on)
-			}
-		case <-failed:
-			return
-		}
-	}
+// queryAt is when question k is asked, after the start.
+func queryAt(k int) time.Duration {
+	last := len(querySchedule) - 1
+	return querySchedule[min(k, last)] + time.Duration(max(k-last, 0))*queryInterval
 }
 
 // tags are the group's of yesterday, today and tomorrow: clocks differ.
@@ -283,11 +156,11 @@ func (d *discovery) tags(now time.Time) map[string]bool {
 }
 
 // entry judges one announcement.
-func (d *discovery) entry(e *zeroconf.ServiceEntry, tags map[string]bool, on onLink) {
+func (d *discovery) entry(e entry, tags map[string]bool, on onLink) {
 	outcome := malformed
-	id, tag, ok := parseTexts(e.Text)
+	id, tag, ok := parseTexts(e.texts)
 	switch {
-	case !ok || e.Port < 1 || e.Port > 65535:
+	case !ok || e.port < 1 || e.port > 65535:
 	case id == d.Self:
 		return
 	case !tags[tag]:
@@ -299,13 +172,13 @@ func (d *discovery) entry(e *zeroconf.ServiceEntry, tags map[string]bool, on onL
 }
 
 // offer gives the table the addresses that are on-link.
-func (d *discovery) offer(id peer.ID, e *zeroconf.ServiceEntry, on onLink) string {
+func (d *discovery) offer(id peer.ID, e entry, on onLink) string {
 	outcome := offLink
 	for _, ip := range entryAddrs(e) {
 		if !on.has(ip) {
 			continue
 		}
-		t := target{id, netip.AddrPortFrom(ip, uint16(e.Port))}
+		t := target{id, netip.AddrPortFrom(ip, uint16(e.port))}
 		if !d.admit(t, time.Now()) {
 			return overLimit
 		}
@@ -316,16 +189,17 @@ func (d *discovery) offer(id peer.ID, e *zeroconf.ServiceEntry, on onLink) strin
 }
 
 // entryAddrs returns the first few addresses, IPv4 last: the newest target is tried first.
-func entryAddrs(e *zeroconf.ServiceEntry) []netip.Addr {
-	var out []netip.Addr
-	for _, ips := range [][]net.IP{e.AddrIPv6, e.AddrIPv4} {
-		for _, ip := range ips[:min(len(ips), maxEntryAddrs/2)] {
-			if a, ok := netip.AddrFromSlice(ip); ok {
-				out = append(out, a.Unmap())
-			}
+func entryAddrs(e entry) []netip.Addr {
+	var four, six []netip.Addr
+	for _, a := range e.addrs {
+		if a.Is4() {
+			four = append(four, a)
+		} else {
+			six = append(six, a)
 		}
 	}
-	return out
+	const most = maxEntryAddrs / 2
+	return append(six[:min(len(six), most)], four[:min(len(four), most)]...)
 }
 
 // admit takes what is known already, and what is new within the budget.

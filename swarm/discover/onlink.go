@@ -16,14 +16,20 @@ type onLink struct {
 	own      []netip.Addr
 }
 
+// iface is an interface that discovery may use, with its own addresses that others there can reach.
+type iface struct {
+	net.Interface
+	addrs []netip.Addr
+}
+
 // interfaces returns the host's interfaces that discovery may use, and what is on-link there: those that are up, carry
 // multicast, and are neither loopback nor a line between two points, as a VPN is.
-func interfaces() ([]net.Interface, onLink) {
+func interfaces() ([]iface, onLink) {
 	all, err := net.Interfaces()
 	if err != nil {
 		return nil, onLink{}
 	}
-	var out []net.Interface
+	var out []iface
 	var on onLink
 	for _, i := range all {
 		const want, not = net.FlagUp | net.FlagMulticast, net.FlagLoopback | net.FlagPointToPoint
@@ -31,10 +37,11 @@ func interfaces() ([]net.Interface, onLink) {
 			continue
 		}
 		addrs, err := i.Addrs()
+		n := len(on.own)
 		if err != nil || !on.add(addrs) {
 			continue
 		}
-		out = append(out, i)
+		out = append(out, iface{i, on.own[n:]})
 	}
 	return out, on
 }

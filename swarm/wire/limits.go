@@ -21,6 +21,11 @@ const (
 	MaxBitmapPart = 32 << 10
 	// MaxRuns bounds the runs of one Have.
 	MaxRuns = 1024
+	// MaxLinks bounds the links of one Links, and MaxPeerID the bytes of a peer id.
+	MaxLinks  = 1024
+	MaxPeerID = 64
+	// MaxHops bounds how often a word is passed on.
+	MaxHops = 8
 	// MaxLayerPart bounds the bytes of one LayerPart.
 	MaxLayerPart = 64_000
 	// MaxPieces bounds every piece index and count: 2^20, as in package piecehash.

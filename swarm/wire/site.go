@@ -10,7 +10,7 @@ import (
 // SwarmID names content on the wire: HMAC-SHA-256 of the group's key over the root.
 type SwarmID [32]byte
 
-// Site is a message of SiteProtocol: an *Interest, *Bitmap, *Have, *Claim, *Release, *Absent or *Leave. Room is the
+// Site is a message of SiteProtocol: an *Interest, *Bitmap, *Have, *Claim, *Release, *Links, *Absent or *Leave. Room is the
 // number that the sender gave to the content on this connection.
 type Site interface {
 	site() (protowire.Number, []byte)
@@ -37,10 +37,18 @@ type Bitmap struct {
 // Run is Count pieces from First on.
 type Run struct{ First, Count int }
 
-// Have says that the pieces are there to be asked for.
+// Word says whose word a Have, Claim or Release is, so that it can be passed on to who has no link to that device.
+type Word struct {
+	Sayer string // binary peer id; empty: the sender's own word
+	Seq   uint64 // the sayer's number for it, rising; 0: it is not passed on
+	Hops  int    // how often it may still be passed on, when it is not the sender's own
+}
+
+// Have says that the pieces are there to be asked for; or, with a number, that the one run of it came from the origin.
 type Have struct {
 	Room uint32
 	Runs []Run
+	Word Word
 }
 
 // Claim says that the sender is fetching the run from the origin.
@@ -49,12 +57,25 @@ type Claim struct {
 	Run  Run
 	Rate int64 // bytes per second, 0 unknown
 	Done int64 // bytes of the run that have arrived
+	Word Word
 }
 
 // Release takes a claim back.
 type Release struct {
 	Room uint32
 	Run  Run
+	Word Word
+}
+
+// Short stands for a peer id: see package relay.
+type Short = [8]byte
+
+// Links says which members the sender has links to, since its last message of the kind, and to which not any more. Anew
+// begins the list.
+type Links struct {
+	Room             uint32
+	Anew             bool
+	Linked, Unlinked []Short
 }
 
 // Absent answers the Interest with the receiver's number Room: the sender does not share that content.
@@ -84,19 +105,58 @@ func (m *Have) site() (protowire.Number, []byte) {
 		runs = protowire.AppendVarint(runs, uint64(r.First))
 		runs = protowire.AppendVarint(runs, uint64(r.Count))
 	}
-	return 3, appendBytes(appendNumber(nil, 1, m.Room), 2, runs)
+	return 3, m.Word.append(appendBytes(appendNumber(nil, 1, m.Room), 2, runs))
 }
 
 func (m *Claim) site() (protowire.Number, []byte) {
 	b := appendNumber(nil, 1, m.Room)
 	b = appendRun(b, m.Run)
 	b = appendNumber(b, 4, m.Rate)
-	return 4, appendNumber(b, 5, m.Done)
+	return 4, m.Word.append(appendNumber(b, 5, m.Done))
 }
 
 func (m *Release) site() (protowire.Number, []byte) {
-	return 5, appendRun(appendNumber(nil, 1, m.Room), m.Run)
+	return 5, m.Word.append(appendRun(appendNumber(nil, 1, m.Room), m.Run))
 }
+
+func (m *Links) site() (protowire.Number, []byte) {
+	b := appendBool(appendNumber(nil, 1, m.Room), 2, m.Anew)
+	b = appendBytes(b, 3, joinShorts(m.Linked))
+	return 6, appendBytes(b, 4, joinShorts(m.Unlinked))
+}
+
+func joinShorts(s []Short) (b []byte) {
+	for _, x := range s {
+		b = append(b, x[:]...)
+	}
+	return b
+}
+
+func (w *Word) append(b []byte) []byte {
+	b = appendBytes(b, 6, []byte(w.Sayer))
+	b = appendNumber(b, 7, w.Seq)
+	return appendNumber(b, 8, w.Hops)
+}
+
+// slots adds the fields of a word to those of its message.
+func (w *Word) slots(spec map[protowire.Number]slot) map[protowire.Number]slot {
+	spec[6] = func(x field) error {
+		var b []byte
+		err := blob(&b, MaxPeerID)(x)
+		w.Sayer = string(b)
+		return err
+	}
+	spec[7], spec[8] = number(&w.Seq, math.MaxInt64), number(&w.Hops, MaxHops)
+	return spec
+}
+
+func (w *Word) check() error {
+	if w.Sayer != "" && w.Seq == 0 {
+		return malformed("another's word without a number")
+	}
+	return nil
+}
+
 func (m *Absent) site() (protowire.Number, []byte) { return 7, appendNumber(nil, 1, m.Room) }
 func (m *Leave) site() (protowire.Number, []byte)  { return 8, appendNumber(nil, 1, m.Room) }
 
@@ -126,15 +186,17 @@ func DecodeSite(b []byte) (Site, error) {
 		return decodeHave(body)
 	case 4:
 		var m Claim
-		err = message(body, map[protowire.Number]slot{
+		err = message(body, m.Word.slots(map[protowire.Number]slot{
 			1: room(&m.Room), 2: index(&m.Run.First), 3: count(&m.Run.Count),
 			4: number(&m.Rate, MaxRate), 5: number(&m.Done, MaxDone),
-		})
-		return &m, firstError(err, m.Run.check())
+		}))
+		return &m, firstError(err, m.Run.check(), m.Word.check())
 	case 5:
 		var m Release
-		err = message(body, map[protowire.Number]slot{1: room(&m.Room), 2: index(&m.Run.First), 3: count(&m.Run.Count)})
-		return &m, firstError(err, m.Run.check())
+		err = message(body, m.Word.slots(map[protowire.Number]slot{1: room(&m.Room), 2: index(&m.Run.First), 3: count(&m.Run.Count)}))
+		return &m, firstError(err, m.Run.check(), m.Word.check())
+	case 6:
+		return decodeLinks(body)
 	case 7:
 		var m Absent
 		return &m, message(body, map[protowire.Number]slot{1: room(&m.Room)})
@@ -178,7 +240,7 @@ func decodeBitmap(body []byte) (Site, error) {
 func decodeHave(body []byte) (Site, error) {
 	var m Have
 	var runs []byte
-	err := message(body, map[protowire.Number]slot{1: room(&m.Room), 2: blob(&runs, MaxRuns*6)})
+	err := message(body, m.Word.slots(map[protowire.Number]slot{1: room(&m.Room), 2: blob(&runs, MaxRuns*6)}))
 	for len(runs) > 0 && err == nil {
 		if len(m.Runs) == MaxRuns {
 			return &m, malformed("more than %d runs", MaxRuns)
@@ -187,7 +249,30 @@ func decodeHave(body []byte) (Site, error) {
 		r, runs, err = consumeRun(runs)
 		m.Runs = append(m.Runs, r)
 	}
+	if err == nil && m.Word.Seq > 0 && len(m.Runs) != 1 {
+		err = malformed("%d runs under one number", len(m.Runs))
+	}
+	return &m, firstError(err, m.Word.check())
+}
+
+func decodeLinks(body []byte) (Site, error) {
+	var m Links
+	var linked, unlinked []byte
+	err := message(body, map[protowire.Number]slot{
+		1: room(&m.Room), 2: boolean(&m.Anew), 3: blob(&linked, MaxLinks*len(Short{})), 4: blob(&unlinked, MaxLinks*len(Short{})),
+	})
+	if err == nil && (len(linked)%len(Short{}) != 0 || len(unlinked)%len(Short{}) != 0) {
+		err = malformed("a list of links that ends within one")
+	}
+	m.Linked, m.Unlinked = splitShorts(linked), splitShorts(unlinked)
 	return &m, err
+}
+
+func splitShorts(b []byte) (out []Short) {
+	for ; len(b) >= len(Short{}); b = b[len(Short{}):] {
+		out = append(out, Short(b))
+	}
+	return out
 }
 
 func consumeRun(b []byte) (Run, []byte, error) {

@@ -78,6 +78,10 @@ func vectors() (lines []string) {
 	}
 	line("site", "malformed", Frame(envelope(3, []byte{8, 1, 18, 2, 1, 0})), "a run of no pieces")
 	line("site", "malformed", Frame(envelope(2, []byte{8, 1, 16, 7, 26, 1, 1})), "a bitmap that begins within a byte")
+	line("site", "malformed", Frame(envelope(5, []byte{8, 1, 24, 1, 50, 1, 9})), "another's word without a number")
+	line("site", "malformed", Frame(envelope(5, []byte{8, 1, 24, 1, 56, 1, 64, 9})), "a word that is passed on too often")
+	line("site", "malformed", Frame(envelope(3, []byte{8, 1, 18, 4, 1, 1, 5, 1, 56, 1})), "two runs under one number")
+	line("site", "malformed", Frame(envelope(6, []byte{8, 1, 26, 3, 1, 2, 3})), "a list of links that ends within one")
 	line("answer", "malformed", Frame(envelope(1, []byte{34, 1, 0, 8, 1})), "a slice whose data is not the last field")
 	return lines
 }

@@ -44,6 +44,12 @@ func sites() []Site {
 		&Have{Room: 7, Runs: []Run{{0, 1}, {5, 200}}},
 		&Claim{Room: 7, Run: Run{16, 16}, Rate: 12_500_000, Done: 1 << 20},
 		&Release{Room: 7, Run: Run{16, 16}},
+		&Have{Room: 7, Runs: []Run{{5, 1}}, Word: Word{Seq: 1_700_000_000_000}},
+		&Have{Room: 7, Runs: []Run{{5, 1}}, Word: Word{Sayer: "\x00\x02id", Seq: 9, Hops: 7}},
+		&Claim{Room: 7, Run: Run{16, 16}, Rate: 12_500_000, Done: 1 << 20, Word: Word{Sayer: "\x00\x02id", Seq: 10}},
+		&Release{Room: 7, Run: Run{16, 16}, Word: Word{Sayer: "\x00\x02id", Seq: 11, Hops: MaxHops}},
+		&Links{Room: 7, Anew: true},
+		&Links{Room: 7, Linked: []Short{{1, 2, 3, 4, 5, 6, 7, 8}, {9}}, Unlinked: []Short{{8}}},
 		&Absent{Room: 7},
 		&Leave{Room: 7},
 	}
