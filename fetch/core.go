@@ -13,6 +13,8 @@ import (
 const (
 	maxSpan        = 16 << 20 // a span of the grid (rule 1)
 	spansPerFile   = 256      // the grid aims at this many spans
+	frontSpans     = 16       // free spans among which rank decides
+	frontPieces    = 32       // pieces that come before others of the same rarity, in one block after the other
 	minStreams     = 2        // origin streams of a site at the start (rule 4)
 	maxStreams     = 8        // and at most
 	minSubRange    = 1 << 20  // one origin request beside others (rule 5)
@@ -21,28 +23,31 @@ const (
 	maxInFlight    = 8 << 20
 	maxUnverified  = 16 << 20 // asked of peers and not yet checked, over all links
 	minLease       = 3 * time.Second
-	coldQuiet      = 150 * time.Millisecond // rule 2: nobody has answered
-	coldMost       = 400 * time.Millisecond // rule 2: at most
-	coldSettle     = 25 * time.Millisecond  // rule 2: after a bitmap, for those that arrive with it
-	lonerAfter     = time.Second            // without a member for so long: there is none
-	claimEvery     = 500 * time.Millisecond // a claim is said again at least this often while it moves
-	claimBytes     = 1 << 20                // and after this many bytes
-	maxClaims      = 16                     // live claims of one member that are heard
-	slowLAN        = 5 * time.Second        // rule 11
-	slowerLAN      = 1.3                    // rule 11: so many times
-	thinShare      = 4                      // a device that draws so many times slower than another leaves the origin to it
-	debtTime       = 250 * time.Millisecond // of this device's origin rate: what it may have drawn and not passed on
-	maxDebt        = 8 << 20                // and at most
-	thinAfter      = time.Second            // in debt for so long: this device's uplink is too thin to be an owner
-	thinFor        = 30 * time.Second       // and so long that holds
-	minUnstarted   = 60 * time.Millisecond  // a request without a byte for so long goes to an idle holder instead:
-	maxUnstarted   = 150 * time.Millisecond // some times what the best link needs for a piece, within these
-	minAskPatience = 2 * time.Second        // a request without a byte
-	minAsked       = 4                      // pieces that may be asked for over all links, however slow this device's line
-	askedTime      = 2 * time.Second        // of what the line brings: what may be asked for over all links
-	meshTime       = 5 * time.Second        // a first copy that is known by hearsay only may take so long to a neighbour
-	maxDistant     = 512                    // members without a link that are remembered
-	noticedTime    = 3 * time.Second        // so long a device that was noticed counts as one that starts beside this one
+	coldQuiet      = 150 * time.Millisecond  // rule 2: nobody has answered
+	coldMost       = 400 * time.Millisecond  // rule 2: at most
+	coldSettle     = 25 * time.Millisecond   // rule 2: after a bitmap, for those that arrive with it
+	lonerAfter     = time.Second             // without a member for so long: there is none
+	claimEvery     = 500 * time.Millisecond  // a claim is said again at least this often while it moves
+	claimBytes     = 1 << 20                 // and after this many bytes
+	maxClaims      = 16                      // live claims of one member that are heard
+	slowLAN        = 5 * time.Second         // rule 11
+	slowerLAN      = 1.3                     // rule 11: so many times
+	thinShare      = 4                       // a device that draws so many times slower than another leaves the origin to it
+	debtTime       = 250 * time.Millisecond  // of this device's origin rate: what it may have drawn and not passed on
+	maxDebt        = 8 << 20                 // and at most
+	thinAfter      = time.Second             // in debt for so long: this device's uplink is too thin to be an owner
+	thinFor        = 30 * time.Second        // and so long that holds
+	minUnstarted   = 60 * time.Millisecond   // a request without a byte for so long goes to an idle holder instead:
+	maxUnstarted   = 150 * time.Millisecond  // some times what the best link needs for a piece, within these
+	stuckDraw      = time.Second             // an origin range without a byte for so long may be asked of members
+	minAskPatience = 2 * time.Second         // a request without a byte
+	unknownAsk     = 1250 * time.Millisecond // the same, of a member that has never answered: a live one does within a second
+	minAsked       = 4                       // pieces that may be asked for over all links, however slow this device's line
+	askedTime      = 2 * time.Second         // of what the line brings: what may be asked for over all links
+	meshTime       = 5 * time.Second         // a first copy that is known by hearsay only may take so long to a neighbour
+	fewLeft        = 8                       // pieces: with fewer missing none is risked on a member that has failed
+	maxDistant     = 512                     // members without a link that are remembered
+	noticedTime    = 3 * time.Second         // so long a device that was noticed counts as one that starts beside this one
 )
 
 // Config is what a Core is made from.
@@ -113,6 +118,7 @@ type Core struct {
 	distant  []*member // members without a link (rule 8), sorted by key
 	crowd    int       // members of the site in all, where there are more than this device has links to; else 0
 	doubled  int64     // bytes asked of a second holder
+	lateAsks []lateAsk // kept for its memory
 	debt     debt      // what this device drew and no member has yet
 	noticed  bool
 	coming   map[PeerID]noticed // who was noticed and has not joined
@@ -231,7 +237,7 @@ func (d *Core) expire(now time.Duration) {
 		d.expireClaims(now, m)
 		d.expireAsks(now, m)
 		if m.paused && now >= m.until {
-			d.resume(m)
+			d.resume(now, m)
 		}
 		if m.busy && now >= m.until {
 			m.busy = false

@@ -1,6 +1,10 @@
 package fetch
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"time"
+)
 
 // askPeers fills the links: each round gives every free link one more piece, so that no link starves another.
 func (d *Core) askPeers(now time.Duration) {
@@ -16,52 +20,73 @@ func (d *Core) askPeers(now time.Duration) {
 			}
 		}
 	}
-	if !d.anyLate(now) {
+	d.askIdle(now)
+}
+
+// askIdle gives links that have nothing to do what is late elsewhere.
+func (d *Core) askIdle(now time.Duration) {
+	late := d.late(now)
+	if len(late) == 0 && !d.stuck(now) {
 		return
 	}
-	d.moveAsks(now)
-	for _, m := range d.order {
-		if len(m.asks) == 0 && d.free4ask(m) {
-			if i := d.pickLate(now, m); i >= 0 {
-				d.ask(now, m, i)
-			}
-		}
-	}
-}
-
-// anyLate reports whether a request or an origin range is old enough that an idle link may take it over.
-func (d *Core) anyLate(now time.Duration) bool {
-	for _, m := range d.order {
-		if len(m.asks) > 0 && now-m.asks[0].since > d.unstarted() {
-			return true
-		}
-	}
-	for _, dr := range d.draws {
-		if now-dr.moved >= time.Second {
-			return true
-		}
-	}
-	return false
-}
-
-// moveAsks lets idle links take over what waits unserved at a busy holder: first copies go out one by one, and whoever has
-// got one serves the next. Without it everybody who asked the first holder waits for that one's uplink, however many
-// others have the piece by now. It costs no byte: only what has not begun to arrive is moved. It is moved once: where this
-// device's own line is what is slow, no holder sends the first byte in time, and a request that is moved again and again
-// never arrives.
-func (d *Core) moveAsks(now time.Duration) {
+	end := d.endgame()
 	for _, m := range d.order {
 		if len(m.asks) > 0 || !d.free4ask(m) {
 			continue
 		}
-		from, i := d.unserved(now, m)
-		if from == nil {
+		if d.move(now, m, late) {
 			continue
 		}
-		d.dropAsk(from, i)
-		d.do(Cancel{Peer: from.id, Piece: i})
-		d.ask(now, m, i).taken = true
+		if i := d.pickLate(now, m, late, end); i >= 0 {
+			d.ask(now, m, i)
+		}
 	}
+}
+
+// lateAsk is a request that is old enough for an idle link to take an interest in it.
+type lateAsk struct {
+	*ask
+	of *member
+}
+
+// late returns the requests that have waited longer than a first byte should take, the oldest first. They are few: all that
+// is asked for at once is.
+func (d *Core) late(now time.Duration) []lateAsk {
+	d.lateAsks = d.lateAsks[:0]
+	before := now - d.unstarted()
+	for _, m := range d.order {
+		for _, a := range m.asks {
+			if a.since >= before {
+				break // they only get younger
+			}
+			d.lateAsks = append(d.lateAsks, lateAsk{a, m})
+		}
+	}
+	slices.SortStableFunc(d.lateAsks, func(a, b lateAsk) int { return cmp.Compare(a.since, b.since) })
+	return d.lateAsks
+}
+
+// stuck reports whether an origin range of this device has stopped moving.
+func (d *Core) stuck(now time.Duration) bool {
+	return slices.ContainsFunc(d.draws, func(dr *draw) bool { return now-dr.moved >= stuckDraw })
+}
+
+// move lets an idle link take over what waits unserved at a busy holder: first copies go out one by one, and whoever has
+// got one serves the next. Without it everybody who asked the first holder waits for that one's uplink, however many
+// others have the piece by now. It costs no byte: only what has not begun to arrive is moved. It is moved once: where this
+// device's own line is what is slow, no holder sends the first byte in time, and a request that is moved again and again
+// never arrives.
+func (d *Core) move(now time.Duration, m *member, late []lateAsk) bool {
+	for _, a := range late {
+		i := a.piece
+		if a.of != m && !a.taken && m.have.Has(i) && a.left == d.c.PieceSize(i) && d.piece[i].asked == 1 && a.of.ask(i) == a.ask {
+			d.dropAsk(a.of, i)
+			d.do(Cancel{Peer: a.of.id, Piece: i})
+			d.ask(now, m, i).taken = true
+			return true
+		}
+	}
+	return false
 }
 
 // unstarted is how long a request may wait for its first byte before an idle holder takes it over: a few times what a piece
@@ -73,26 +98,6 @@ func (d *Core) unstarted() time.Duration {
 	}
 	piece := time.Duration(float64(d.c.PieceLength()) / d.link * float64(time.Second))
 	return min(max(4*piece, minUnstarted), maxUnstarted)
-}
-
-// unserved finds the request that has waited longest elsewhere for a piece that m has.
-func (d *Core) unserved(now time.Duration, m *member) (from *member, piece int) {
-	oldest := now - d.unstarted()
-	for _, o := range d.order {
-		if o == m {
-			continue
-		}
-		for _, a := range o.asks {
-			if a.since >= oldest {
-				break // they only get younger
-			}
-			if !a.taken && a.left == d.c.PieceSize(a.piece) && d.piece[a.piece].asked == 1 && m.have.Has(a.piece) {
-				from, piece, oldest = o, a.piece, a.since
-				break
-			}
-		}
-	}
-	return from, piece
 }
 
 func (d *Core) ask(now time.Duration, m *member, i int) *ask {
@@ -111,7 +116,7 @@ func (d *Core) ask(now time.Duration, m *member, i int) *ask {
 // idles and never queues more than it moves soon. What is asked for over all links follows this device's own line: a
 // slow one that asks everybody for something would have many uplinks wait for it.
 func (d *Core) free4ask(m *member) bool {
-	if m.paused || m.busy {
+	if m.paused || m.busy || !m.counted {
 		return false
 	}
 	if d.inAsk > 0 && d.inAsk+d.c.PieceLength() > d.mostAsked() {
@@ -137,8 +142,8 @@ func (d *Core) window(m *member) int64 {
 // scanMost bounds how many candidates one choice looks at.
 const scanMost = 256
 
-// pick chooses the rarest missing piece that m has, random among equals: equal choices of all devices would make every one
-// of them ask the same holder for the same piece.
+// pick chooses the rarest missing piece that m has, then one near the front of the file, then at random: equal choices of
+// all devices would make every one of them ask the same holder for the same piece.
 func (d *Core) pick(now time.Duration, m *member) int {
 	best, n := -1, len(d.askable)
 	if n == 0 {
@@ -155,12 +160,18 @@ func (d *Core) pick(now time.Duration, m *member) int {
 			d.askable = d.askable[:last]
 			continue
 		}
-		if m.have.Has(i) && (best < 0 || d.piece[i].avail < d.piece[best].avail) && d.worth(now, m, i) {
+		if m.have.Has(i) && (best < 0 || d.before(i, best)) && d.worth(now, m, i) {
 			best = i
 		}
 		at++
 	}
 	return best
+}
+
+// before reports whether piece i should be had before piece j.
+func (d *Core) before(i, j int) bool {
+	a, b := d.piece[i].avail, d.piece[j].avail
+	return a < b || a == b && i/frontPieces < j/frontPieces
 }
 
 // worth reports whether m is a sensible source for a piece: not one that needs over three times as long as another holder
@@ -188,20 +199,15 @@ func (d *Core) queue(m *member, i int) time.Duration {
 
 // pickLate is the endgame (rule 10), for a link that has nothing to do: a piece that is late from its one holder, or that
 // an origin range of this device has stopped moving on. At most two holders, never the origin twice.
-func (d *Core) pickLate(now time.Duration, m *member) int {
-	for _, o := range d.order {
-		if o == m {
-			continue
-		}
-		for _, a := range o.asks {
-			i := a.piece
-			if d.piece[i].asked == 1 && m.have.Has(i) && now-a.since > d.lateAfter(m, i) && d.mayDouble(i) {
-				return i
-			}
+func (d *Core) pickLate(now time.Duration, m *member, late []lateAsk, end bool) int {
+	for _, a := range late {
+		i := a.piece
+		if a.of != m && d.piece[i].asked == 1 && m.have.Has(i) && now-a.since > d.lateAfter(m, i, end) && d.mayDouble(i) {
+			return i
 		}
 	}
 	for _, dr := range d.draws {
-		if now-dr.moved < time.Second {
+		if now-dr.moved < stuckDraw {
 			continue
 		}
 		for i := dr.first; i < dr.end; i++ {
@@ -216,10 +222,10 @@ func (d *Core) pickLate(now time.Duration, m *member) int {
 // lateAfter is the age at which a request is late when m could serve it instead. While pieces are still to come that
 // nobody has asked for, a late one holds up nobody, and asking twice only takes the uplinks from those who wait: at a busy
 // site that was a fifth of all bytes. At the end the last piece decides.
-func (d *Core) lateAfter(m *member, i int) time.Duration {
+func (d *Core) lateAfter(m *member, i int, end bool) time.Duration {
 	q := d.queue(m, i)
 	switch {
-	case !d.endgame():
+	case !end:
 		return max(10*q, 2*time.Second)
 	case q > 0:
 		return max(3*q, 250*time.Millisecond)
@@ -260,6 +266,7 @@ func (d *Core) AskProgress(now time.Duration, from PeerID, piece int, n int64) {
 	if a == nil {
 		return
 	}
+	d.answers(m)
 	n = min(n, a.left)
 	a.left -= n
 	a.moved = now
@@ -288,13 +295,16 @@ func (d *Core) AskEnded(now time.Duration, from PeerID, piece int, res AskResult
 	}
 	a := m.ask(piece)
 	d.dropAsk(m, piece)
+	if a != nil && res != AskFailed {
+		d.answers(m)
+	}
 	switch res {
 	case AskOK:
 	case AskBusy:
 		m.busy, m.until = true, now+min(max(retry, 20*time.Millisecond), 5*time.Second)
 		d.dueBy(m.until)
 	case AskAbsent:
-		if m.have.Clear(piece) && !m.paused {
+		if m.have.Clear(piece) && m.counted {
 			d.piece[piece].avail--
 		}
 	case AskBad:
@@ -331,6 +341,9 @@ func (d *Core) learnRate(now time.Duration, m *member, a *ask) {
 
 // patience is how long a member may be silent that was asked for something.
 func (m *member) patience() time.Duration {
+	if !m.answered {
+		return unknownAsk
+	}
 	if m.rate == 0 {
 		return minAskPatience
 	}

@@ -26,11 +26,12 @@ type member struct {
 	rate    float64 // bytes per second of this link while it is used; 0 = not yet measured
 	lastGot time.Duration
 
-	// paused means that this member failed to deliver; its pieces count as unreachable until `until`. busy means that it
-	// said "later"; its pieces still count.
-	paused, busy bool
-	until        time.Duration
-	failures     int
+	// paused means that this member failed to deliver, and is not asked until `until`. busy means that it said "later".
+	// counted means that its pieces count as reachable: until it fails, and again when it answers after that.
+	paused, busy, counted bool
+	answered              bool // it has answered a request, be it with "later"
+	until                 time.Duration
+	failures              int
 }
 
 // ask is one request to a member.
@@ -113,7 +114,7 @@ func (d *Core) join(now time.Duration, j Joined) {
 	m := &member{
 		id: j.ID, role: j.Role, rtt: j.RTT, have: j.Have,
 		key:     peerKey(d.c.Root(), j.ID),
-		lastGot: now,
+		lastGot: now, counted: true,
 	}
 	d.members[j.ID] = m
 	delete(d.coming, j.ID)
@@ -132,7 +133,7 @@ func (d *Core) leave(id PeerID) {
 		d.forget(m)
 		return
 	}
-	if !m.paused {
+	if m.counted {
 		d.count(m, -1)
 	}
 	for len(m.claims) > 0 {
@@ -207,7 +208,7 @@ func (d *Core) hearHave(m *member, s SayHave) {
 		return
 	}
 	for i := s.First; i < s.First+s.Count; i++ {
-		if m.have.Set(i) && !m.paused {
+		if m.have.Set(i) && m.counted {
 			d.reach(i)
 		}
 	}
@@ -218,8 +219,9 @@ func (d *Core) hearHave(m *member, s SayHave) {
 	}
 }
 
-// pause makes a member's pieces unreachable for a while that doubles with each failure. Without it a device that accepts
-// requests and never answers would hold up every piece it says it has.
+// pause leaves a member alone for a while that doubles with each failure, and its pieces count as unreachable until it
+// answers again. Without it a device that accepts requests and never answers would hold up every piece it says it has, for
+// the patience of one request each time.
 func (d *Core) pause(now time.Duration, m *member) {
 	if m.paused {
 		return
@@ -230,8 +232,10 @@ func (d *Core) pause(now time.Duration, m *member) {
 		d.do(Cancel{Peer: m.id, Piece: i})
 		d.piece[i].overdue = true
 	}
-	d.count(m, -1)
-	m.paused, m.busy = true, false
+	if m.counted {
+		d.count(m, -1)
+	}
+	m.paused, m.busy, m.counted, m.answered = true, false, false, false
 	m.until = now + time.Second<<min(m.failures, 6)
 	d.dueBy(m.until)
 	m.failures++
@@ -242,10 +246,29 @@ func (d *Core) pause(now time.Duration, m *member) {
 	}
 }
 
-func (d *Core) resume(m *member) {
+// resume ends a pause. The member is asked for one piece, and counts again when it answers.
+func (d *Core) resume(now time.Duration, m *member) {
 	m.paused = false
 	m.lastGot = m.until
-	d.count(m, 1)
+	if d.c.Pieces()-d.have.Count() < fewLeft {
+		return
+	}
+	n := d.c.Pieces()
+	for at, k := d.rng.IntN(n), 0; k < n; k++ {
+		if i := (at + k) % n; m.have.Has(i) && d.missing(i) {
+			d.ask(now, m, i)
+			return
+		}
+	}
+}
+
+// answers notes that a member has answered.
+func (d *Core) answers(m *member) {
+	m.answered = true
+	if !m.counted && !m.paused {
+		m.counted = true
+		d.count(m, 1)
+	}
 }
 
 func (d *Core) dropAsk(m *member, i int) {

@@ -99,7 +99,9 @@ func (d *Core) drawOrigin(now time.Duration) {
 	}
 	rate := d.siteRate(now)
 	d.origin.best = max(d.origin.best, rate)
-	d.origin.mine = max(d.origin.mine, d.originRate.rate(now))
+	if d.originRate.lived(now, time.Second) { // the first bytes come late and all at once, and look fast
+		d.origin.mine = max(d.origin.mine, d.originRate.rate(now))
+	}
 	d.width.adapt(now, d.siteStreams(), rate)
 	d.judgeLAN(now)
 	for _, st := range slices.Clone(d.streams) {

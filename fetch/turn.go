@@ -41,15 +41,18 @@ func (d *Core) expected(now time.Duration) int {
 }
 
 // pickRun finds the best span that nobody has, fetches or claims (rule 3). Rank only orders: a device that ranks low in
-// every span still finds one. Alone, the order of the file is best, for whoever reads it while it grows.
+// every span still finds one. It orders within a few spans at the front of what is left: the file then grows roughly from
+// its beginning, so that its whole-file hash runs along and whoever reads it while it grows need not wait for its end.
+// Alone, the order of the file is best.
 func (d *Core) pickRun(now time.Duration, size int64) (first, end int, why Reason) {
 	best := -1
 	var bestRank uint16
 	var bestHash uint64
-	for s := range d.grid.spans {
+	for s, seen := 0, 0; s < d.grid.spans && seen < frontSpans; s++ {
 		if d.firstFree(s) < 0 {
 			continue
 		}
+		seen++
 		if d.loner(now) {
 			best = s
 			break

@@ -17,10 +17,10 @@ import (
 // Bounds of what all links together may have sent and not yet got rid of. Without them control messages wait behind
 // payload: on a 10 Mbit/s uplink that serves eleven, for longer than a lease lives.
 const (
-	minUnsent    = 256 << 10              // bytes
-	unsentTime   = 250 * time.Millisecond // of the uplink's rate
-	queueTime    = 2 * time.Second        // of the uplink's rate: pieces promised and not yet sent
-	guessedRate  = 12.5e6                 // bytes per second, before anything was measured
+	minUnsent    = 256 << 10             // bytes
+	unsentTime   = 50 * time.Millisecond // of the uplink's rate
+	queueTime    = 2 * time.Second       // of the uplink's rate: pieces promised and not yet sent
+	guessedRate  = 12.5e6                // bytes per second, before anything was measured
 	sampleTime   = 200 * time.Millisecond
 	stalledAfter = 500 * time.Millisecond // a link that got rid of nothing for so long holds up only itself
 	muxHeaders   = 12                     // bytes around a message before encryption
@@ -52,6 +52,7 @@ type Scheduler struct {
 	sampled  time.Time
 	drained  int64 // granted-unsent when sampled
 	idled    bool  // since then there was a moment with nothing unsent
+	filled   bool  // since then somebody had to wait for the uplink, and not for his own link
 }
 
 // Part says of which piece a turn's bytes are, for the order in which turns are given: what has begun is finished first,
@@ -242,7 +243,9 @@ func (u *Scheduler) give(now time.Time) time.Duration {
 			rest = append(rest, t)
 			continue
 		}
-		if u.unsent > 0 && u.unsent+int64(t.n) > limit || u.bucket != nil && !u.bucket.AllowN(now, t.n) {
+		full := u.unsent > 0 && u.unsent+int64(t.n) > limit
+		u.filled = u.filled || full
+		if full || u.bucket != nil && !u.bucket.AllowN(now, t.n) {
 			u.waiting = append(rest, u.waiting[i:]...)
 			return u.again(now, t)
 		}
@@ -367,8 +370,9 @@ func (f *Flow) look(now time.Time) {
 	f.unsent = n
 }
 
-// sample learns the rate: what the links got rid of in a window. While there was always something to get rid of, that is
-// the uplink's rate; otherwise it is at least that. Too low an estimate is soon mended, since minUnsent every few
+// sample learns the rate: what the links got rid of in a window. While there was always something to get rid of, and more
+// would have been given to them, that is the uplink's rate; otherwise it is at least that: a few peers with slow lines
+// take little, however fast the uplink. Too low an estimate is soon mended, since minUnsent every few
 // milliseconds is more than most links carry; too high a one makes control messages wait.
 func (u *Scheduler) sample(now time.Time, unsent int64) {
 	if unsent == 0 {
@@ -384,8 +388,8 @@ func (u *Scheduler) sample(now time.Time, unsent int64) {
 	case d > 2*sampleTime: // nobody looked meanwhile
 	case u.rate == 0, u.idled && r > u.rate:
 		u.rate = r
-	case !u.idled:
+	case !u.idled && (r > u.rate || u.filled):
 		u.rate += (r - u.rate) / 2
 	}
-	u.sampled, u.drained, u.idled = now, drained, unsent == 0
+	u.sampled, u.drained, u.idled, u.filled = now, drained, unsent == 0, false
 }
