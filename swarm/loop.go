@@ -75,7 +75,13 @@ func (n *Node) do(ctx context.Context, d *dialler, a table.Action) {
 	case table.Close:
 		a.Link.(*link).close()
 	case table.Dial:
-		n.wg.Go(func() { d.dial(ctx, a) })
+		n.wg.Go(func() {
+			if n.full() { // the table comes back to it later
+				n.post(evFailed{a.ID})
+				return
+			}
+			d.dial(ctx, a)
+		})
 	}
 }
 
