@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/piecehash"
 )
@@ -35,8 +33,8 @@ type Options struct {
 	Delay time.Duration
 	// Patience is how long the fetch goes on without a single byte before it gives up; 0 = DefaultPatience.
 	Patience time.Duration
-	// Limit bounds the whole download, in bytes per second; nil = no limit. Its burst must be at least LimitBurst.
-	Limit *rate.Limiter
+	// Limits bound what arrives; the zero value does not.
+	Limits Limits
 	// Progress, if set, is called about ten times a second from File's goroutine.
 	Progress func(Stats)
 	Log      *slog.Logger // nil: silent
@@ -45,21 +43,11 @@ type Options struct {
 const (
 	// DefaultPatience is how long a fetch goes on without a byte.
 	DefaultPatience = 30 * time.Second
-	// LimitBurst is the least burst of a Limit, in bytes.
-	LimitBurst = 64 << 10
 
 	siteChance = 5 * time.Second // what the LAN gets to show up in when the origin is out for good
 	tick       = 100 * time.Millisecond
 	eventQueue = 256
 )
-
-// NewLimit returns a limiter for Options.Limit; bytesPerSecond 0 or less means no limit, nil.
-func NewLimit(bytesPerSecond int64) *rate.Limiter {
-	if bytesPerSecond <= 0 {
-		return nil
-	}
-	return rate.NewLimiter(rate.Limit(bytesPerSecond), LimitBurst)
-}
 
 // File gets what part lacks and returns when it is complete, when ctx ends, or when it gives up. It leaves no goroutine
 // behind. The returned Stats are valid also beside an error. The error is that of ctx, of part, or has a fault kind:
@@ -265,6 +253,9 @@ func (r *run) stats() Stats {
 
 // flush tells the core of bytes that arrived since it was last told.
 func (r *run) flush(now time.Duration) {
+	if r.opt.Limits.Total.exhausted(time.Now()) {
+		r.core.Limited(now)
+	}
 	for k, t := range r.asks {
 		r.flushAsk(now, k, t)
 	}
@@ -274,14 +265,14 @@ func (r *run) flush(now time.Duration) {
 }
 
 func (r *run) flushAsk(now time.Duration, k askKey, t *transfer) {
-	if n := t.fresh(); n > 0 {
+	if n := t.fresh(); n > 0 || t.held.Load() > 0 {
 		r.moved = now
 		r.core.AskProgress(now, k.peer, k.piece, n)
 	}
 }
 
 func (r *run) flushDraw(now time.Duration, id int, t *transfer) {
-	if n := t.fresh(); n > 0 {
+	if n := t.fresh(); n > 0 || t.held.Load() > 0 {
 		r.moved = now
 		r.core.DrawProgress(now, id, n)
 	}
