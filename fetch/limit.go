@@ -13,6 +13,8 @@ import (
 const (
 	burstTime = 100 * time.Millisecond
 	minBurst  = 4 << 10 // bytes
+
+	stepsOfBurst = 8
 )
 
 // Limit holds what passes it to a rate, for all who share it. A nil Limit does not limit. It is safe for concurrent use.
@@ -53,12 +55,12 @@ func (l *Limit) exhausted(now time.Time) bool {
 	return l != nil && l.bucket.Limit() != rate.Inf && l.bucket.TokensAt(now) < 0
 }
 
-// step is how many of n bytes may be taken from all the limits at once. Steps are small, so that those who share a limit
-// take turns.
+// step is how many of n bytes may be taken from all the limits at once. Steps are small, so that those who share a limit take
+// turns, and what each of them has counted and waits for is little.
 func step(n int, limits []*Limit) int {
 	for _, l := range limits {
 		if l != nil && l.bucket.Limit() != rate.Inf {
-			n = min(n, l.bucket.Burst())
+			n = min(n, max(minBurst, l.bucket.Burst()/stepsOfBurst))
 		}
 	}
 	return n
