@@ -37,7 +37,9 @@ type Options struct {
 	Limits Limits
 	// Progress, if set, is called about ten times a second from File's goroutine.
 	Progress func(Stats)
-	Log      *slog.Logger // nil: silent
+	// Watch, if set, is called about once a second and at the end, from File's goroutine, with a picture of all sources.
+	Watch func(View)
+	Log   *slog.Logger // nil: silent
 }
 
 const (
@@ -61,6 +63,7 @@ func File(ctx context.Context, part Part, opt Options) (Stats, error) {
 		peers:  make(map[PeerID]Joined),
 		asks:   make(map[askKey]*transfer),
 		draws:  make(map[int]*transfer),
+		watch:  newWatcher(opt.Watch),
 		core: NewCore(Config{
 			Self: opt.Self, Content: m.Content, Have: have,
 			Origin: opt.Origin != nil, Warm: opt.Warm, Delay: opt.Delay,
@@ -79,6 +82,7 @@ func File(ctx context.Context, part Part, opt Options) (Stats, error) {
 		}
 	}
 	err := r.loop(ctx)
+	r.watch.end(time.Since(r.start), r)
 	return r.stats(), err
 }
 
@@ -94,6 +98,7 @@ type run struct {
 	peers map[PeerID]Joined
 	asks  map[askKey]*transfer
 	draws map[int]*transfer
+	watch *watcher // nil when nobody looks
 
 	events chan event
 	count  counters
@@ -129,6 +134,7 @@ func (r *run) loop(ctx context.Context) error {
 		if now-ticked >= tick {
 			ticked = now
 			r.flush(now)
+			r.watch.tick(now, r)
 			if r.opt.Progress != nil {
 				r.opt.Progress(r.stats())
 			}
@@ -195,9 +201,11 @@ func (r *run) hear(now time.Duration, h Heard) {
 	case Joined:
 		r.cancelAsks(h.ID)
 		r.peers[h.ID] = h
+		r.watch.joined(h.ID, h.Role)
 		r.opt.Log.Debug("member joined", "peer", string(h.ID), "pieces", h.Have.Count())
 	case Left:
 		delete(r.peers, h.ID)
+		r.watch.left(h.ID, Gone)
 		r.cancelAsks(h.ID)
 		r.opt.Log.Debug("member left", "peer", string(h.ID))
 	}

@@ -15,6 +15,7 @@ type transfer struct {
 	r      *run
 	cancel context.CancelFunc
 	bytes  *atomic.Int64 // the counter of the source's kind
+	given  *atomic.Int64 // and that of the source itself; nil when nobody looks
 	got    atomic.Int64  // bytes that arrived
 	limits []*Limit      // on them
 	held   atomic.Int32  // a limit holds it: that nothing arrives is our own doing
@@ -48,6 +49,9 @@ func (t *transfer) Progress(ctx context.Context, n int) {
 
 func (t *transfer) arrived(n int) {
 	t.bytes.Add(int64(n))
+	if t.given != nil {
+		t.given.Add(int64(n))
+	}
 	got := t.got.Add(int64(n))
 	if got == int64(n) && t.warn == 0 {
 		t.post(nudge{}) // a request that has begun to arrive is not moved to another holder
@@ -91,7 +95,7 @@ func (r *run) startAsk(ctx context.Context, a Ask) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	k := askKey{a.Peer, a.Piece}
-	t := &transfer{r: r, key: k, cancel: cancel, bytes: &r.count.peers, limits: r.opt.Limits.of(j.Role)}
+	t := &transfer{r: r, key: k, cancel: cancel, bytes: &r.count.peers, given: r.watch.counter(a.Peer), limits: r.opt.Limits.of(j.Role)}
 	if j.Role == Cache {
 		t.bytes = &r.count.cache
 	}
@@ -160,6 +164,7 @@ func (e askEnded) apply(r *run, now time.Duration) {
 		res = AskAbsent
 	case errors.As(e.err, &bad):
 		res = AskBad
+		r.watch.left(e.key.peer, Liar)
 		r.opt.Log.Warn("peer sent a bad piece", "peer", string(e.key.peer), "piece", e.key.piece, "err", e.err)
 	}
 	if res == AskBad || res == AskFailed {
