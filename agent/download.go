@@ -104,6 +104,10 @@ func (a *Agent) fill(ctx context.Context, w *work, part *store.Partial) (shared 
 		meter.update(s)
 		a.progress(w, s)
 	}
+	opt.Watch = func(v fetch.View) {
+		w.picture = &v
+		a.metrics.showSources(v)
+	}
 	stats, err := fetch.File(ctx, checkedPart{part, a.metrics.checks}, opt)
 	meter.end(stats, err)
 	w.arrived(stats)

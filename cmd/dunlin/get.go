@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/swarm"
 )
@@ -25,7 +26,8 @@ func getCommand() *cli.Command {
 			"The file appears under its own name when it is whole and checked. What is there of an earlier run is kept; a file that is\n" +
 			"there already is checked, and with --seed served.\n" +
 			"A RATE is in bytes of content a second: 500k, 1M, 10MiB (k, M, G are powers of 1024; kB, MB, GB of 1000). It holds within\n" +
-			"5 % over any few seconds; 64 KiB may be sent at once.",
+			"5 % over any few seconds; 64 KiB may be sent at once.\n" +
+			"With -v it shows every 10 s and at the end what each source gave, and why no more is asked of it.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: ".", Usage: "`FOLDER` for the file"},
 			&cli.StringFlag{Name: "listen", Value: defaultListen, Usage: "`IP:PORT` for other devices; on a loopback address nobody is looked for"},
@@ -49,6 +51,9 @@ func getCommand() *cli.Command {
 				return fault.WithHint(err, "dunlin get --help")
 			}
 			view := newGetView(c.App.Writer, os.Stderr, c.Bool("json"))
+			if c.Bool("verbose") {
+				opt.watch = everyNow(sourcesEvery, view.(sourceView).sources)
+			}
 			return runGet(c.Context, opt, view, quiet(newLogger(c), c.Bool("verbose")))
 		},
 	}
@@ -63,6 +68,7 @@ type getOptions struct {
 	seed   time.Duration
 	at     time.Time // when fetching begins; zero or past: at once
 	group  string
+	watch  func(fetch.View) // nil: nobody looks
 	getLimits
 }
 

@@ -87,7 +87,7 @@ func (g *getter) finish(f *store.File, part *store.Partial, room roomCloser, sta
 func (g *getter) options(site fetch.Site, origin *httpfallback.Origin) fetch.Options {
 	opt := fetch.Options{
 		Self: g.node.ID(), Site: site, Limits: g.limits,
-		Progress: g.view.progress, Log: g.log,
+		Progress: g.view.progress, Watch: g.opt.watch, Log: g.log,
 	}
 	if origin != nil { // a nil *Origin in the interface would not be nil
 		opt.Origin = origin
