@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/piecehash"
 )
 
@@ -62,6 +63,7 @@ type event struct {
 	From   struct{ Origin, Cache, Peers int64 }
 	Waste  int64 `json:"waste"`
 	Served int64 `json:"served"`
+	fetch.View
 
 	at time.Time // when it was read
 }
