@@ -9,7 +9,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/time/rate"
 
 	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/httpfallback"
@@ -43,7 +42,7 @@ type Agent struct {
 	store   *store.Store
 	source  *source
 	device  *device
-	limit   *rate.Limiter // of each download; nil is none
+	limits  fetch.Limits // of all downloads together
 	metrics *metrics
 	lan     *lan
 	board   board
@@ -71,10 +70,12 @@ func New(cfg Config, opt Options) (*Agent, error) {
 	a := &Agent{cfg: cfg, opt: opt, log: opt.Log, dir: stateDir(cfg.StateDir), id: DeviceID(key), tries: tries{}}
 	a.times = newSchedule(a.id, time.Duration(cfg.Interval))
 	a.gate = httpfallback.NewGate(httpfallback.GateConfig{
-		Rate: int64(cfg.Limits.Origin), UserAgent: "dunlin/" + opt.Version, Log: opt.Log,
+		Rate: int64(cfg.Limits.Origin), MaxStreams: cfg.Limits.Streams, UserAgent: "dunlin/" + opt.Version, Log: opt.Log,
 	})
 	a.metrics = newMetrics(opt.Version)
-	a.limit = fetch.NewLimit(int64(cfg.Limits.Download))
+	a.limits = fetch.Limits{
+		Total: newLimit(cfg.Limits.Download), Devices: newLimit(cfg.Limits.LAN), Caches: newLimit(cfg.Limits.Cache),
+	}
 	if cfg.Sharing == SharingOff {
 		opt.OpenSwarm = nil
 	}
@@ -87,6 +88,14 @@ func New(cfg Config, opt Options) (*Agent, error) {
 	}
 	a.board.change(func(s *Status) { s.Device, s.Version, s.Ring = a.id, opt.Version, cfg.Ring })
 	return a, nil
+}
+
+// newLimit returns nil for no limit.
+func newLimit(rate Bytes) *fetch.Limit {
+	if rate == 0 {
+		return nil
+	}
+	return fetch.NewLimit(int64(rate))
 }
 
 // trust builds what hangs on the anchors of trust.

@@ -28,6 +28,9 @@ const (
 	maxInterval = Duration(30 * 24 * time.Hour)
 	maxEntries  = 64  // of any list or map
 	maxLabel    = 256 // bytes of a label's value
+	maxLinks    = 1 << 16
+	maxStreams  = 64
+	minMemory   = 20 << 20 // bytes
 
 	maxSocketPath = 107 // bytes that the kernel takes for the address of a unix socket
 )
@@ -72,7 +75,7 @@ type Config struct {
 
 	// Group names the devices to exchange content with. Empty: what the organisation has signed.
 	Group string `yaml:"group,omitempty"`
-	// Sharing is lan (the default) or off. Off excludes Listen, Peers and Limits.Upload.
+	// Sharing is lan (the default) or off. Off excludes Listen, Peers and the limits of what other devices send and get.
 	Sharing Sharing `yaml:"sharing,omitempty"`
 	// Listen are the IP:PORT to serve other devices on. Default ":7680", which is every address.
 	Listen []string `yaml:"listen,omitempty"`
@@ -102,13 +105,24 @@ type Config struct {
 	Control string `yaml:"control,omitempty"`
 }
 
-// Limits bound what the agent takes. A zero is no limit. Rates are in bytes per second.
+// Limits bound what the agent takes, over all updates together. A zero is no limit, or the default where one is named.
+// Rates are in bytes per second of content as it goes over the wire; they hold within 5 % over any few seconds.
 type Limits struct {
-	Download Bytes `yaml:"download,omitempty"` // rate of all that is received for one update
-	Upload   Bytes `yaml:"upload,omitempty"`   // rate of all that is sent to other devices
-	Origin   Bytes `yaml:"origin,omitempty"`   // rate of all that comes from HTTP origins
-	Store    Bytes `yaml:"store,omitempty"`    // kept content; the oldest goes first, never what is being installed
-	Reserve  Bytes `yaml:"reserve,omitempty"`  // what must stay free on the disk; a download that would not leave it fails
+	Download Bytes `yaml:"download,omitempty"` // rate of all that is received, from wherever it comes
+	Origin   Bytes `yaml:"origin,omitempty"`   // rate of what comes from HTTP origins
+	LAN      Bytes `yaml:"lan,omitempty"`      // rate of what comes from other devices
+	Cache    Bytes `yaml:"cache,omitempty"`    // rate of what comes from LAN caching nodes
+	Upload   Bytes `yaml:"upload,omitempty"`   // rate of what is sent to other devices; 64 KiB may go at once
+	// Connections is how many other devices may be connected at once, at most 65536; default 256.
+	Connections int `yaml:"connections,omitempty"`
+	// Streams is how many requests to origins may be under way at once, at most 64; default 8.
+	Streams int `yaml:"streams,omitempty"`
+	// Memory is what other devices may fill: four fifths with what they have sent and was not read, one fifth (16 MiB at
+	// least, for a piece may be so long) with pieces on their way to them. Default 80 MiB, 20 MiB at least. Besides it each
+	// connection has 256 KiB to begin with.
+	Memory  Bytes `yaml:"memory,omitempty"`
+	Store   Bytes `yaml:"store,omitempty"`   // kept content; the oldest goes first, never what is being installed
+	Reserve Bytes `yaml:"reserve,omitempty"` // what must stay free on the disk; a download that would not leave it fails
 }
 
 // withDefaults fills in what is not set.
@@ -186,8 +200,8 @@ func (c Config) checkSharing() error {
 	switch c.Sharing {
 	case "", SharingLAN:
 	case SharingOff:
-		if len(c.Listen) > 0 || len(c.Peers) > 0 || c.Limits.Upload != 0 {
-			return wrong("sharing is off, but listen, peers or limits.upload is set")
+		if len(c.Listen) > 0 || len(c.Peers) > 0 || c.Limits.ofSharing() {
+			return wrong("sharing is off, but listen, peers or a limit of sharing is set")
 		}
 	default:
 		return wrong("sharing: %.40q is neither lan nor off", c.Sharing)
@@ -233,15 +247,32 @@ func (c Config) checkTimes() error {
 	if c.Interval != 0 && (c.Interval < minInterval || c.Interval > maxInterval) {
 		return wrong("interval: %v is not from %v to %v", c.Interval, minInterval, maxInterval)
 	}
+	return c.Limits.check()
+}
+
+func (l Limits) check() error {
 	for name, b := range map[string]Bytes{
-		"download": c.Limits.Download, "upload": c.Limits.Upload, "origin": c.Limits.Origin,
-		"store": c.Limits.Store, "reserve": c.Limits.Reserve,
+		"download": l.Download, "upload": l.Upload, "origin": l.Origin, "lan": l.LAN, "cache": l.Cache,
+		"memory": l.Memory, "store": l.Store, "reserve": l.Reserve,
 	} {
 		if b < 0 {
 			return wrong("limits.%s: %d is negative", name, int64(b))
 		}
 	}
+	switch {
+	case l.Connections < 0 || l.Connections > maxLinks:
+		return wrong("limits.connections: %d is not from 1 to %d", l.Connections, maxLinks)
+	case l.Streams < 0 || l.Streams > maxStreams:
+		return wrong("limits.streams: %d is not from 1 to %d", l.Streams, maxStreams)
+	case l.Memory > 0 && l.Memory < minMemory:
+		return wrong("limits.memory: %v is less than %v", l.Memory, Bytes(minMemory))
+	}
 	return nil
+}
+
+// ofSharing reports whether a limit is set that means nothing when sharing is off.
+func (l Limits) ofSharing() bool {
+	return l.Upload != 0 || l.LAN != 0 || l.Cache != 0 || l.Connections != 0 || l.Memory != 0
 }
 
 func (c Config) checkLabels() error {

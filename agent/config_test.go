@@ -27,6 +27,11 @@ limits:
   download: 10MiB
   upload: 500KB
   origin: 1000000
+  lan: 50MB
+  cache: 20MB
+  connections: 64
+  streams: 4
+  memory: 40MiB
   store: 20GiB
   reserve: 1GiB
 labels:
@@ -48,7 +53,7 @@ func TestReadConfig(t *testing.T) {
 		Pins:     []metadata.Pin{{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x19, 0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28, 0x29, 0x30, 0x31}},
 		StateDir: "/srv/dunlin", Group: "berlin", Sharing: SharingLAN, Listen: []string{":7680", "10.0.0.1:7681"},
 		Peers: []string{"/ip4/10.0.0.7/tcp/7680/p2p/12D3KooW"}, Discovery: SwitchOff, Interval: Duration(90 * time.Minute),
-		Limits:   Limits{Download: 10 << 20, Upload: 500_000, Origin: 1_000_000, Store: 20 << 30, Reserve: 1 << 30},
+		Limits:   Limits{Download: 10 << 20, Upload: 500_000, Origin: 1_000_000, LAN: 50_000_000, Cache: 20_000_000, Connections: 64, Streams: 4, Memory: 40 << 20, Store: 20 << 30, Reserve: 1 << 30},
 		Labels:   map[string]Label{"site": "berlin", "version": "1.50", "floor": "3", "lab": "on"},
 		Handlers: []string{"file", "tree"}, Root: "/srv/root", Metrics: Off, Control: Off,
 	}
@@ -196,6 +201,10 @@ func TestValidateRefuses(t *testing.T) {
 		"too often":           {func(c *Config) { c.Interval = 1 }, "interval"},
 		"too seldom":          {func(c *Config) { c.Interval = maxInterval + 1 }, "interval"},
 		"negative limit":      {func(c *Config) { c.Limits.Origin = -1 }, "limits.origin"},
+		"no connections":      {func(c *Config) { c.Limits.Connections = -1 }, "limits.connections"},
+		"too many streams":    {func(c *Config) { c.Limits.Streams = 65 }, "limits.streams"},
+		"too little memory":   {func(c *Config) { c.Limits.Memory = 1 << 20 }, "limits.memory"},
+		"a limit of nothing":  {func(c *Config) { c.Sharing, c.Listen, c.Limits.LAN = SharingOff, nil, 5 }, "a limit of sharing"},
 		"label":               {func(c *Config) { c.Labels = map[string]Label{"A b": ""} }, "labels"},
 		"long label":          {func(c *Config) { c.Labels = map[string]Label{"a": Label(strings.Repeat("x", 257))} }, "labels"},
 		"handler":             {func(c *Config) { c.Handlers = []string{"dance"} }, "there are file"},

@@ -109,8 +109,9 @@ func firstOf(keys []metadata.Key, in map[metadata.Key]bool) *metadata.Key {
 type work struct {
 	Job
 	synced
-	done *Transfer // what the fetches that have ended brought
-	here bool      // the payload has arrived
+	done    *Transfer   // what the fetches that have ended brought
+	picture *fetch.View // of the fetch that runs; never changed
+	here    bool        // the payload has arrived
 }
 
 // do gets an update and has it installed.
@@ -160,10 +161,12 @@ func (a *Agent) getAndInstall(ctx context.Context, w *work) (reboot bool, err er
 
 // progress shows a fetch that runs, arrived one that has ended.
 func (a *Agent) progress(w *work, s fetch.Stats) {
-	a.tell(w.Job, func(u *Update) { u.Transfer = w.done.add(s) })
+	t := w.done.add(s)
+	t.Sources = w.picture
+	a.tell(w.Job, func(u *Update) { u.Transfer = t })
 }
 
-func (w *work) arrived(s fetch.Stats) { w.done = w.done.add(s) }
+func (w *work) arrived(s fetch.Stats) { w.done, w.picture = w.done.add(s), nil }
 
 // tell changes the entry of a job in the status.
 func (a *Agent) tell(j Job, f func(*Update)) {

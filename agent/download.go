@@ -80,7 +80,7 @@ func (a *Agent) complete(ctx context.Context, w *work, part *store.Partial) (*st
 
 // fill fetches what a part lacks. It reports whether the part is shared now, and so the lan's to close.
 func (a *Agent) fill(ctx context.Context, w *work, part *store.Partial) (shared bool, err error) {
-	opt := fetch.Options{Limit: a.limit, Patience: a.patience, Log: a.log}
+	opt := fetch.Options{Limits: a.limits, Patience: a.patience, Log: a.log}
 	if w.Offer.Approval().Peering {
 		if seat := a.lan.serve(part); seat != nil {
 			shared, opt.Site, opt.Self = true, seat, seat.Self()
@@ -103,6 +103,10 @@ func (a *Agent) fill(ctx context.Context, w *work, part *store.Partial) (shared 
 	opt.Progress = func(s fetch.Stats) {
 		meter.update(s)
 		a.progress(w, s)
+	}
+	opt.Watch = func(v fetch.View) {
+		w.picture = &v
+		a.metrics.showSources(v)
 	}
 	stats, err := fetch.File(ctx, checkedPart{part, a.metrics.checks}, opt)
 	meter.end(stats, err)

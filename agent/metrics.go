@@ -25,6 +25,8 @@ type metrics struct {
 	content  prometheus.Counter
 	checks   *prometheus.CounterVec // result
 	download prometheus.Histogram
+	sources  *prometheus.GaugeVec // state
+	queue    prometheus.Histogram
 	jobs     *prometheus.CounterVec // action, outcome
 	cycles   *prometheus.CounterVec // outcome
 	lastGood prometheus.Gauge
@@ -81,6 +83,13 @@ func newMetrics(version string) *metrics {
 			Name: "dunlin_download_duration_seconds", Help: "Time from the start to the end of a download that succeeded.",
 			Buckets: prometheus.ExponentialBuckets(0.5, 2, 16), NativeHistogramBucketFactor: 1.1,
 		}),
+		sources: gauges("dunlin_sources",
+			"Devices and caches that are sources of the download that runs, by why no more is asked of them.", "state"),
+		queue: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "dunlin_source_queue_seconds",
+			Help:    "How long what is asked of a source takes at its rate; each second one value for each source that is asked.",
+			Buckets: prometheus.ExponentialBuckets(0.01, 4, 8), NativeHistogramBucketFactor: 1.1,
+		}),
 		jobs:   counters("dunlin_jobs_total", "Jobs that have ended, by what was to be done and how it ended.", "action", "outcome"),
 		cycles: counters("dunlin_cycles_total", "Cycles that have ended, by the worst that happened in them.", "outcome"),
 		lastGood: prometheus.NewGauge(prometheus.GaugeOpts{
@@ -115,11 +124,29 @@ func (m *metrics) showZeros() {
 	for _, s := range States() {
 		m.updates.WithLabelValues(string(s))
 	}
+	m.showSources(fetch.View{})
 }
 
 func (m *metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
-		m.received, m.wasted, m.content, m.checks, m.download, m.jobs, m.cycles, m.lastGood, m.expiry, m.updates, m.build,
+		m.received, m.wasted, m.content, m.checks, m.download, m.sources, m.queue, m.jobs, m.cycles, m.lastGood, m.expiry, m.updates, m.build,
+	}
+}
+
+// showSources counts how the members of the download that runs stand. After its end there are none.
+func (m *metrics) showSources(v fetch.View) {
+	count := make(map[fetch.Standing]int)
+	for _, s := range v.Sources {
+		if v.Final {
+			break
+		}
+		count[s.Standing]++
+		if s.InFlight > 0 && s.Queue > 0 {
+			m.queue.Observe(s.Queue)
+		}
+	}
+	for _, s := range fetch.Standings() {
+		m.sources.WithLabelValues(string(s)).Set(float64(count[s]))
 	}
 }
 

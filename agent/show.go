@@ -66,6 +66,10 @@ func (s Status) writeUpdates(b *strings.Builder) {
 	}
 	for _, u := range s.Updates {
 		writeFailure(b, plain(u.Publisher+"/"+u.ID+" "+u.Version)+": ", u.Error)
+		if u.Transfer != nil && u.Transfer.Sources != nil {
+			fmt.Fprintf(b, "\nsources of %s:\n", plain(u.Publisher+"/"+u.ID+" "+u.Version))
+			_ = u.Transfer.Sources.Write(b) // into memory, where nothing fails
+		}
 	}
 }
 

@@ -112,6 +112,8 @@ type Transfer struct {
 	Waste   int64      `json:"waste"`   // what arrived and was not needed
 	Members int        `json:"members"` // devices of the site that took part
 	Seconds float64    `json:"seconds"`
+	// Sources is a picture of every source while the download runs, at most a second old.
+	Sources *fetch.View `json:"sources,omitempty"`
 }
 
 // add makes several fetches of one job one transfer: a repair is paid for, too.

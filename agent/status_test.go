@@ -54,7 +54,10 @@ func exampleStatus() Status {
 			},
 			{
 				Publisher: "acme", ID: "wallpaper", Version: "1\x1b[31m", Release: 1, Action: "install", State: StateDownloading,
-				Transfer: &Transfer{Content: 1000, From: fetch.From{Origin: 500, Cache: 250}, Seconds: 0.25},
+				Transfer: &Transfer{Content: 1000, From: fetch.From{Origin: 500, Cache: 250}, Seconds: 0.25, Sources: &fetch.View{
+					Sources: []fetch.Source{{ID: "12D3KooWabcdefgh", Role: "cache", Bytes: 250, Rate: 1000, Queue: 0.5, InFlight: 500, Standing: fetch.WindowSet}},
+					Origin:  fetch.OriginView{By: map[string]int64{"own": 500}, Rate: 2000, Streams: 1, Site: 1, Standing: fetch.Drawing},
+				}},
 			},
 		},
 		Dropped: 3,

@@ -138,6 +138,7 @@ type Core struct {
 	lan     meter
 	link    float64       // the highest rate of a link that was seen, in bytes per second
 	lanSlow time.Duration // since when the LAN has been slower than the origin, 0 = it is not
+	heldAt  time.Duration // when the limit of the whole download last held this device back, 0 = never
 	out     []Action
 }
 

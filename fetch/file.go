@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/piecehash"
 )
@@ -35,31 +33,23 @@ type Options struct {
 	Delay time.Duration
 	// Patience is how long the fetch goes on without a single byte before it gives up; 0 = DefaultPatience.
 	Patience time.Duration
-	// Limit bounds the whole download, in bytes per second; nil = no limit. Its burst must be at least LimitBurst.
-	Limit *rate.Limiter
+	// Limits bound what arrives; the zero value does not.
+	Limits Limits
 	// Progress, if set, is called about ten times a second from File's goroutine.
 	Progress func(Stats)
-	Log      *slog.Logger // nil: silent
+	// Watch, if set, is called about once a second and at the end, from File's goroutine, with a picture of all sources.
+	Watch func(View)
+	Log   *slog.Logger // nil: silent
 }
 
 const (
 	// DefaultPatience is how long a fetch goes on without a byte.
 	DefaultPatience = 30 * time.Second
-	// LimitBurst is the least burst of a Limit, in bytes.
-	LimitBurst = 64 << 10
 
 	siteChance = 5 * time.Second // what the LAN gets to show up in when the origin is out for good
 	tick       = 100 * time.Millisecond
 	eventQueue = 256
 )
-
-// NewLimit returns a limiter for Options.Limit; bytesPerSecond 0 or less means no limit, nil.
-func NewLimit(bytesPerSecond int64) *rate.Limiter {
-	if bytesPerSecond <= 0 {
-		return nil
-	}
-	return rate.NewLimiter(rate.Limit(bytesPerSecond), LimitBurst)
-}
 
 // File gets what part lacks and returns when it is complete, when ctx ends, or when it gives up. It leaves no goroutine
 // behind. The returned Stats are valid also beside an error. The error is that of ctx, of part, or has a fault kind:
@@ -73,6 +63,7 @@ func File(ctx context.Context, part Part, opt Options) (Stats, error) {
 		peers:  make(map[PeerID]Joined),
 		asks:   make(map[askKey]*transfer),
 		draws:  make(map[int]*transfer),
+		watch:  newWatcher(opt.Watch),
 		core: NewCore(Config{
 			Self: opt.Self, Content: m.Content, Have: have,
 			Origin: opt.Origin != nil, Warm: opt.Warm, Delay: opt.Delay,
@@ -91,6 +82,7 @@ func File(ctx context.Context, part Part, opt Options) (Stats, error) {
 		}
 	}
 	err := r.loop(ctx)
+	r.watch.end(time.Since(r.start), r)
 	return r.stats(), err
 }
 
@@ -106,6 +98,7 @@ type run struct {
 	peers map[PeerID]Joined
 	asks  map[askKey]*transfer
 	draws map[int]*transfer
+	watch *watcher // nil when nobody looks
 
 	events chan event
 	count  counters
@@ -141,6 +134,7 @@ func (r *run) loop(ctx context.Context) error {
 		if now-ticked >= tick {
 			ticked = now
 			r.flush(now)
+			r.watch.tick(now, r)
 			if r.opt.Progress != nil {
 				r.opt.Progress(r.stats())
 			}
@@ -207,9 +201,11 @@ func (r *run) hear(now time.Duration, h Heard) {
 	case Joined:
 		r.cancelAsks(h.ID)
 		r.peers[h.ID] = h
+		r.watch.joined(h.ID, h.Role)
 		r.opt.Log.Debug("member joined", "peer", string(h.ID), "pieces", h.Have.Count())
 	case Left:
 		delete(r.peers, h.ID)
+		r.watch.left(h.ID, Gone)
 		r.cancelAsks(h.ID)
 		r.opt.Log.Debug("member left", "peer", string(h.ID))
 	}
@@ -265,6 +261,9 @@ func (r *run) stats() Stats {
 
 // flush tells the core of bytes that arrived since it was last told.
 func (r *run) flush(now time.Duration) {
+	if r.opt.Limits.Total.exhausted(time.Now()) {
+		r.core.Limited(now)
+	}
 	for k, t := range r.asks {
 		r.flushAsk(now, k, t)
 	}
@@ -274,14 +273,14 @@ func (r *run) flush(now time.Duration) {
 }
 
 func (r *run) flushAsk(now time.Duration, k askKey, t *transfer) {
-	if n := t.fresh(); n > 0 {
+	if n := t.fresh(); n > 0 || t.held.Load() > 0 {
 		r.moved = now
 		r.core.AskProgress(now, k.peer, k.piece, n)
 	}
 }
 
 func (r *run) flushDraw(now time.Duration, id int, t *transfer) {
-	if n := t.fresh(); n > 0 {
+	if n := t.fresh(); n > 0 || t.held.Load() > 0 {
 		r.moved = now
 		r.core.DrawProgress(now, id, n)
 	}

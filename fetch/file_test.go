@@ -373,7 +373,7 @@ func TestTheLimitHolds(t *testing.T) {
 		data, m := fetchtest.Content(7, 8*mib, 0)
 		web := &fetchtest.WebServer{M: m, Data: data, Line: fetchtest.NewPipe(gbit)}
 		start := time.Now()
-		if _, err := fetch.File(t.Context(), fetchtest.NewPart(m), fetch.Options{Origin: web, Limit: fetch.NewLimit(1 * mib)}); err != nil {
+		if _, err := fetch.File(t.Context(), fetchtest.NewPart(m), fetch.Options{Origin: web, Limits: fetch.Limits{Total: fetch.NewLimit(1 * mib)}}); err != nil {
 			t.Fatal(err)
 		}
 		if took := time.Since(start).Seconds(); took < 7.6 || took > 8.6 {

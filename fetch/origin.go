@@ -258,7 +258,7 @@ func (d *Core) judgeLAN(now time.Duration) {
 	rate := d.lan.rate(now)
 	backlog := waiting > 0 && (rate == 0 || float64(waiting)/rate > slowLAN.Seconds())
 	// An origin that was never measured is tried: one range tells which of the two is slower.
-	slow := backlog && (d.origin.mine == 0 || slowerLAN*rate < d.origin.mine)
+	slow := backlog && (d.origin.mine == 0 || slowerLAN*rate < d.origin.mine) && !d.limited(now)
 	switch {
 	case !slow:
 		d.origin.slowFrom, d.lanSlow = 0, 0

@@ -15,7 +15,10 @@ type transfer struct {
 	r      *run
 	cancel context.CancelFunc
 	bytes  *atomic.Int64 // the counter of the source's kind
+	given  *atomic.Int64 // and that of the source itself; nil when nobody looks
 	got    atomic.Int64  // bytes that arrived
+	limits []*Limit      // on them
+	held   atomic.Int32  // a limit holds it: that nothing arrives is our own doing
 	told   int64         // of these, what the core knows; belongs to the loop
 
 	key        askKey // of a request; the zero value for a draw
@@ -30,22 +33,31 @@ func (t *transfer) fresh() int64 {
 	return n
 }
 
-// Progress implements Sink.
+// Progress implements Sink. It counts what has arrived step by step, as the limits let it through: what they hold back is
+// still on its way, else the core would ask for more and more to wait in memory.
 func (t *transfer) Progress(ctx context.Context, n int) {
+	for n > 0 {
+		k := step(n, t.limits)
+		t.arrived(k)
+		if n -= k; len(t.limits) > 0 && ctx.Err() == nil {
+			t.held.Add(1)
+			hold(ctx, k, t.limits)
+			t.held.Add(-1)
+		}
+	}
+}
+
+func (t *transfer) arrived(n int) {
 	t.bytes.Add(int64(n))
+	if t.given != nil {
+		t.given.Add(int64(n))
+	}
 	got := t.got.Add(int64(n))
 	if got == int64(n) && t.warn == 0 {
 		t.post(nudge{}) // a request that has begun to arrive is not moved to another holder
 	}
 	if t.warn > 0 && t.size-got <= t.warn && t.warned.CompareAndSwap(false, true) {
 		t.post(nudge{})
-	}
-	if l := t.r.opt.Limit; l != nil {
-		for n > 0 && ctx.Err() == nil {
-			take := min(n, l.Burst())
-			_ = l.WaitN(ctx, take) // its only error is that of ctx
-			n -= take
-		}
 	}
 }
 
@@ -83,7 +95,7 @@ func (r *run) startAsk(ctx context.Context, a Ask) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	k := askKey{a.Peer, a.Piece}
-	t := &transfer{r: r, key: k, cancel: cancel, bytes: &r.count.peers}
+	t := &transfer{r: r, key: k, cancel: cancel, bytes: &r.count.peers, given: r.watch.counter(a.Peer), limits: r.opt.Limits.of(j.Role)}
 	if j.Role == Cache {
 		t.bytes = &r.count.cache
 	}
@@ -97,7 +109,7 @@ func (r *run) startAsk(ctx context.Context, a Ask) {
 
 func (r *run) startDraw(ctx context.Context, a Draw) {
 	ctx, cancel := context.WithCancel(ctx)
-	t := &transfer{r: r, cancel: cancel, bytes: &r.count.origin[a.Why], warn: a.Warn}
+	t := &transfer{r: r, cancel: cancel, bytes: &r.count.origin[a.Why], warn: a.Warn, limits: only(r.opt.Limits.Total)}
 	for i := a.First; i < a.First+a.Count; i++ {
 		t.size += r.m.PieceSize(i)
 	}
@@ -152,6 +164,7 @@ func (e askEnded) apply(r *run, now time.Duration) {
 		res = AskAbsent
 	case errors.As(e.err, &bad):
 		res = AskBad
+		r.watch.left(e.key.peer, Liar)
 		r.opt.Log.Warn("peer sent a bad piece", "peer", string(e.key.peer), "piece", e.key.piece, "err", e.err)
 	}
 	if res == AskBad || res == AskFailed {

@@ -8,21 +8,14 @@ import (
 	"net/http"
 	"net/url"
 	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/time/rate"
 
 	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/internal/fault"
 )
 
-// Limits of the gate.
-const (
-	defaultStreams = 8         // requests at once, over all content
-	minBurst       = 256 << 10 // bytes that may pass at once however low the rate is; at least one read
-	burstTime      = 100 * time.Millisecond
-)
+const defaultStreams = 8 // requests at once, over all content
 
 // GateConfig configures a Gate. The zero value is a gate without a limit.
 type GateConfig struct {
@@ -52,7 +45,7 @@ type Gate struct {
 	agent   string
 	log     *slog.Logger
 	slots   chan struct{} // holds one token for each request under way
-	limiter *rate.Limiter
+	limit   *fetch.Limit
 	ways    ways
 	metrics metrics
 	total   atomic.Int64
@@ -76,28 +69,19 @@ func NewGate(cfg GateConfig) *Gate {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Gate{
+	return &Gate{
 		closed:  cfg.Closed,
 		agent:   cfg.UserAgent,
 		log:     cfg.Log,
 		slots:   make(chan struct{}, cfg.MaxStreams),
-		limiter: rate.NewLimiter(rate.Inf, minBurst),
+		limit:   fetch.NewLimit(cfg.Rate),
 		ways:    newWays(cfg),
 		metrics: newMetrics(),
 	}
-	g.SetRate(cfg.Rate)
-	return g
 }
 
 // SetRate changes the limit, in bytes per second; 0 is none.
-func (g *Gate) SetRate(bytesPerSecond int64) {
-	if bytesPerSecond <= 0 {
-		g.limiter.SetLimit(rate.Inf)
-		return
-	}
-	g.limiter.SetBurst(max(minBurst, int(float64(bytesPerSecond)*burstTime.Seconds())))
-	g.limiter.SetLimit(rate.Limit(bytesPerSecond))
-}
+func (g *Gate) SetRate(bytesPerSecond int64) { g.limit.Set(bytesPerSecond) }
 
 // Total returns how many bytes of bodies have been read for content since the gate was made, error pages included.
 // While requests run it is ahead of the sum of Counts by the pieces that are not whole yet.
@@ -142,13 +126,7 @@ func (g *Gate) admit(ctx context.Context) (release func(), err error) {
 // arrived counts n bytes read from a body and waits until the limit allows to read on. The wait ends with ctx.
 func (g *Gate) arrived(ctx context.Context, n int) {
 	g.total.Add(int64(n))
-	for n > 0 {
-		part := min(n, minBurst)
-		if g.limiter.WaitN(ctx, part) != nil {
-			return
-		}
-		n -= part
-	}
+	g.limit.Pass(ctx, n)
 }
 
 // judge books n bytes that have arrived as useful or as waste.

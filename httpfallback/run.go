@@ -11,7 +11,7 @@ import (
 	"github.com/dunlin-project/dunlin/fetch"
 )
 
-// readSize is the most that one read takes, in bytes: the step in which a rate limit holds the source back.
+// readSize is the most that one read takes, in bytes. Under a low rate it is less: then all streams move.
 const readSize = 128 << 10
 
 // run is one Fetch: what is still to come, and the piece that is on its way. It belongs to the goroutine of that Fetch.
@@ -189,7 +189,7 @@ func (r *run) read(ctx context.Context, m *mirror, s *stream, end int) error {
 	for r.next < end {
 		size := int(r.o.content.PieceSize(r.next))
 		for r.fill < size {
-			n, err := s.read((*r.buf)[r.fill:min(size, r.fill+readSize)])
+			n, err := s.read((*r.buf)[r.fill:min(size, r.fill+r.o.gate.limit.Step(readSize))])
 			r.fill += n
 			if n > 0 {
 				r.count(ctx, n)

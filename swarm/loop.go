@@ -75,7 +75,13 @@ func (n *Node) do(ctx context.Context, d *dialler, a table.Action) {
 	case table.Close:
 		a.Link.(*link).close()
 	case table.Dial:
-		n.wg.Go(func() { d.dial(ctx, a) })
+		n.wg.Go(func() {
+			if n.full() { // the table comes back to it later
+				n.post(evFailed{a.ID})
+				return
+			}
+			d.dial(ctx, a)
+		})
 	}
 }
 
@@ -87,7 +93,12 @@ func (n *Node) live(ctx context.Context, l *link) {
 		l.conn.Close()
 		return
 	}
-	n.enter(l)
+	if !n.enter(l) {
+		n.court(-1)
+		l.conn.Close()
+		n.post(evUnlinked{l})
+		return
+	}
 	n.court(-1)
 	n.log.LogAttrs(ctx, slog.LevelDebug, "peer linked", slog.String("peer", string(l.id)), slog.Bool("dialled", l.dialled),
 		slog.Duration("rtt", l.rtt))
@@ -109,8 +120,15 @@ func (n *Node) stays(l *link) bool {
 	}
 }
 
-func (n *Node) enter(l *link) {
+// enter makes a link one of the node's. It reports false when there are as many as the limit allows; dials that were under
+// way at once, or a peer that came in meanwhile, may have taken the last place. A link that takes another's place may stand
+// beside it for a moment.
+func (n *Node) enter(l *link) bool {
 	n.mu.Lock()
+	if len(n.links) >= n.cfg.Limits.Links && !n.replaces(l) {
+		n.mu.Unlock()
+		return false
+	}
 	n.links[l] = struct{}{}
 	rooms := make([]*Room, 0, len(n.rooms))
 	for r := range n.rooms {
@@ -121,6 +139,17 @@ func (n *Node) enter(l *link) {
 	for _, r := range rooms {
 		l.share(r)
 	}
+	return true
+}
+
+// replaces reports whether there is a link to the same peer. The caller holds mu.
+func (n *Node) replaces(l *link) bool {
+	for o := range n.links {
+		if o.peer == l.peer {
+			return true
+		}
+	}
+	return false
 }
 
 func (n *Node) leave(l *link) {

@@ -30,6 +30,7 @@ func openSwarm(cfg agent.Config, registry prometheus.Registerer, log *slog.Logge
 		conf := swarm.Config{
 			Key: key, Listen: listen, Peers: cfg.Peers, Discover: cfg.Discovery != agent.SwitchOff,
 			Group: group, Role: fetch.Device, UploadRate: int64(cfg.Limits.Upload), Log: log,
+			Limits: swarmLimits(cfg.Limits.Connections, int64(cfg.Limits.Memory)),
 		}
 		node, err := swarm.New(conf)
 		if errors.Is(err, syscall.EAFNOSUPPORT) { // a machine without IPv6
@@ -41,6 +42,12 @@ func openSwarm(cfg agent.Config, registry prometheus.Registerer, log *slog.Logge
 		}
 		return agentSwarm{node, registry, log}, nil
 	}
+}
+
+// swarmLimits are the limits of a node for a number of connections and for the bytes that its peers may fill; 0 of either is
+// the default.
+func swarmLimits(connections int, memory int64) swarm.Limits {
+	return swarm.Limits{Links: connections, PerAddress: connections, Memory: memory / 5 * 4, Loaded: memory / 5}
 }
 
 // wildcardIPv4 has the IPv4 wildcard in place of the IPv6 one.

@@ -86,8 +86,8 @@ func (g *getter) finish(f *store.File, part *store.Partial, room roomCloser, sta
 
 func (g *getter) options(site fetch.Site, origin *httpfallback.Origin) fetch.Options {
 	opt := fetch.Options{
-		Self: g.node.ID(), Site: site, Limit: fetch.NewLimit(g.opt.limit),
-		Progress: g.view.progress, Log: g.log,
+		Self: g.node.ID(), Site: site, Limits: g.limits,
+		Progress: g.view.progress, Watch: g.opt.watch, Log: g.log,
 	}
 	if origin != nil { // a nil *Origin in the interface would not be nil
 		opt.Origin = origin

@@ -24,19 +24,24 @@ const mendRounds = 3
 
 // getter is one run of the command.
 type getter struct {
-	opt   getOptions
-	view  getView
-	log   *slog.Logger
-	gate  *httpfallback.Gate
-	node  *swarm.Node
-	meta  *piecehash.Metainfo
-	path  string    // of the file
-	start time.Time // fetching began
+	opt    getOptions
+	view   getView
+	log    *slog.Logger
+	gate   *httpfallback.Gate
+	limits fetch.Limits
+	node   *swarm.Node
+	meta   *piecehash.Metainfo
+	path   string    // of the file
+	start  time.Time // fetching began
 }
 
 // runGet fetches the file, or checks the one that is there, and serves it as long as the user wants.
 func runGet(ctx context.Context, opt getOptions, view getView, log *slog.Logger) error {
-	g := &getter{opt: opt, view: view, log: log, start: time.Now(), gate: httpfallback.NewGate(httpfallback.GateConfig{Log: log})}
+	g := &getter{
+		opt: opt, view: view, log: log, start: time.Now(),
+		gate:   httpfallback.NewGate(httpfallback.GateConfig{Rate: opt.origin, MaxStreams: opt.streams, Log: log}),
+		limits: fetch.Limits{Total: limitOf(opt.download), Devices: limitOf(opt.lan), Caches: limitOf(opt.cache)},
+	}
 	defer view.close()
 	defer g.gate.Close()
 	if err := g.prepare(ctx); err != nil {
@@ -62,6 +67,14 @@ func runGet(ctx context.Context, opt getOptions, view getView, log *slog.Logger)
 	return g.seed(ctx, stop)
 }
 
+// limitOf returns nil for no limit.
+func limitOf(bytesPerSecond int64) *fetch.Limit {
+	if bytesPerSecond == 0 {
+		return nil
+	}
+	return fetch.NewLimit(bytesPerSecond)
+}
+
 // prepare reads the metainfo, makes the folder and opens the listener: whatever can be wrong with them is said first.
 func (g *getter) prepare(ctx context.Context) (err error) {
 	if g.meta, err = loadMetainfo(ctx, g.gate, g.opt.source); err != nil {
@@ -75,9 +88,11 @@ func (g *getter) prepare(ctx context.Context) (err error) {
 		Listen: []netip.AddrPort{g.opt.listen},
 		Peers:  g.opt.peers,
 		// Loopback has no multicast, and nobody else could reach us there.
-		Discover: !g.opt.listen.Addr().IsLoopback(),
-		Group:    g.opt.group,
-		Log:      g.log,
+		Discover:   !g.opt.listen.Addr().IsLoopback(),
+		Group:      g.opt.group,
+		UploadRate: g.opt.upload,
+		Limits:     swarmLimits(g.opt.connections, g.opt.memory),
+		Log:        g.log,
 	})
 	return err
 }

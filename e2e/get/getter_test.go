@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/piecehash"
 )
 
@@ -62,6 +63,9 @@ type event struct {
 	From   struct{ Origin, Cache, Peers int64 }
 	Waste  int64 `json:"waste"`
 	Served int64 `json:"served"`
+	fetch.View
+
+	at time.Time // when it was read
 }
 
 // getter is one "dunlin get --json".
@@ -98,6 +102,7 @@ func (g *getter) read(out io.Reader) {
 		if err := json.Unmarshal(s.Bytes(), &e); err != nil {
 			g.t.Errorf("output %q: %v", s.Text(), err)
 		}
+		e.at = time.Now()
 		g.events <- e
 	}
 }

@@ -20,8 +20,9 @@ const (
 	rateWindow     = 10 * time.Second
 	minRate        = 16 << 10 // bytes per second, over the whole link
 	patience       = 30 * time.Second
-	zstdBelow      = 12_500_000 // bytes per second (100 Mbit/s): on faster links compression costs more than it saves
-	maxOutstanding = 256        // requests on one link
+	heldTime       = time.Second // a sink that takes so long is held by a limit
+	zstdBelow      = 12_500_000  // bytes per second (100 Mbit/s): on faster links compression costs more than it saves
+	maxOutstanding = 256         // requests on one link
 )
 
 // ErrLinkGone is the error of requests over a connection that has ended.
@@ -171,16 +172,23 @@ func (a *Asker) connect(ctx context.Context) (conn.Stream, error) {
 
 // follow reports what arrives to the sink until the request ends.
 func (a *Asker) follow(ctx context.Context, q *request, sink fetch.Sink) error {
-	var told int64
-	tell := func() {
-		if n := q.filled.Load() - told; n > 0 {
-			told += n
-			sink.Progress(ctx, int(n))
-		}
-	}
 	watch := time.NewTicker(rateWindow)
 	defer watch.Stop()
+	var told int64
 	start, before := time.Now(), a.arrived.Load()
+	tell := func() {
+		n := q.filled.Load() - told
+		if n == 0 {
+			return
+		}
+		told += n
+		was := time.Now()
+		sink.Progress(ctx, int(n))
+		if time.Since(was) > heldTime { // by our own limit, which is not the peer's fault: a new window begins
+			watch.Reset(rateWindow)
+			start, before = time.Now(), a.arrived.Load()
+		}
+	}
 	for {
 		select {
 		case <-q.news:

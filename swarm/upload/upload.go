@@ -28,6 +28,8 @@ const (
 	maxCopyTime  = time.Second            // at most: who takes nothing must not hold up the others
 	guessedCopy  = 250 * time.Millisecond // the same before the uplink's rate is known
 	staleCopy    = time.Minute            // a copy that was begun and never ended: its stream broke
+	maxTurn      = wire.MaxMessage + 64   // bytes of the largest frame
+	burstTime    = 100 * time.Millisecond // of a limit: what may leave at once, so that a late timer costs no rate
 
 	ShortWait = 50 * time.Millisecond // least that a busy device asks a peer to stay away
 	LongWait  = 2 * time.Second       // most
@@ -103,7 +105,7 @@ type Flow struct {
 func New(bytesPerSecond int64) *Scheduler {
 	u := &Scheduler{kick: make(chan struct{}, 1), flows: make(map[*Flow]struct{}), going: make(map[*uint8]time.Time)}
 	if bytesPerSecond > 0 {
-		burst := max(2*wire.MaxSlice, int(bytesPerSecond/20)) // a late timer must not cost rate
+		burst := max(maxTurn, int(float64(bytesPerSecond)*burstTime.Seconds()))
 		u.bucket = rate.NewLimiter(rate.Limit(bytesPerSecond), burst)
 	}
 	return u

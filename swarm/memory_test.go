@@ -1,0 +1,127 @@
+package swarm
+
+import (
+	"net"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/dunlin-project/dunlin/fetch/fetchtest"
+	"github.com/dunlin-project/dunlin/swarm/wire"
+)
+
+// These tests hold what others can make a node spend to a bound. Each measures this process, the attackers' side of the
+// connections included, and says in a comment what was measured. They do not run beside other tests.
+
+// memory is heap and stacks in use, after what is not used any more was collected.
+func memory() int64 {
+	runtime.GC()
+	runtime.GC() // pools give up what they held in the second
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc + m.StackInuse)
+}
+
+// within fails when memory has grown by more than most. It waits a moment: what was dropped may still be in use.
+func within(t *testing.T, before, most int64) {
+	t.Helper()
+	grown := memory() - before
+	for end := time.Now().Add(3 * time.Second); grown > most && time.Now().Before(end); grown = memory() - before {
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Logf("%.1f MiB more, at most %d are allowed", float64(grown)/(1<<20), most>>20)
+	if grown > most {
+		t.Errorf("memory has grown by %d MiB, at most %d are allowed", grown>>20, most>>20)
+	}
+}
+
+// TestMemoryOfSlowReaders: forty peers that ask for all they may, 16 pieces of 4 MiB each (2.5 GiB), and read nothing. What
+// is read from the disk for them stays within Limits.Loaded.
+func TestMemoryOfSlowReaders(t *testing.T) {
+	const peers, piece = 40, 4 << 20
+	data, m := fetchtest.Content(2, 4*piece, piece)
+	n := startNode(t, nil)
+	if _, err := n.Join(fetchtest.FullPart(m, data)); err != nil {
+		t.Fatal(err)
+	}
+	before := memory()
+	for range peers {
+		r := newMember(t, n)
+		r.joinAs()
+		s := r.open(wire.PieceProtocol)
+		for i := range 16 {
+			r.write(s, wire.EncodeAsk(&wire.Request{ID: uint32(i), Room: 1, Piece: i % 4}))
+		}
+	}
+	time.Sleep(300 * time.Millisecond)
+	// Measured: 24 MiB. 16 are loaded, the rest waits unread at the forty ends and in buffers of TLS and the muxer.
+	within(t, before, 48<<20)
+	runtime.KeepAlive(data)
+}
+
+// TestMemoryOfAFlood: eight peers that send requests without end and read no answer.
+func TestMemoryOfAFlood(t *testing.T) {
+	n, _, _ := sharing(t, nil)
+	before := memory()
+	var b []byte
+	for i := range 2000 {
+		b = append(b, wire.EncodeAsk(&wire.Request{ID: uint32(i), Room: 1, Piece: i % 8})...)
+	}
+	sent := 0
+	for range 8 {
+		r := newMember(t, n)
+		r.joinAs()
+		s := r.open(wire.PieceProtocol)
+		s.SetWriteDeadline(time.Now().Add(time.Second))
+		for {
+			k, err := s.Write(b)
+			if sent += k; err != nil {
+				break
+			}
+		}
+	}
+	t.Logf("%d MiB of requests were taken", sent>>20)
+	within(t, before, 24<<20) // measured: 10 MiB, after 1 MiB of requests: then the node reads no more
+}
+
+// TestMemoryOfIdleConnections: a thousand connections that never authenticate, and peers that do up to the limit and then
+// say nothing.
+func TestMemoryOfIdleConnections(t *testing.T) {
+	const links = 64
+	n, _, _ := sharing(t, func(c *Config) {
+		c.Limits.DialsPerSec = 10_000
+		c.Limits.Links, c.Limits.PerAddress = links, 10_000
+	})
+	before := memory()
+	for range links {
+		newMember(t, n).joinAs()
+	}
+	for range 1000 {
+		c, err := net.Dial("tcp", n.listen[0].Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+	}
+	within(t, before, 24<<20) // measured: 7 MiB
+	if got := len(n.Peers()); got != links {
+		t.Errorf("%d peers are linked, want %d", got, links)
+	}
+}
+
+// TestLinksAreLimited, those that a node makes itself too.
+func TestLinksAreLimited(t *testing.T) {
+	const most = 3
+	var peers []string
+	for range most + 3 {
+		peers = append(peers, startNode(t, nil).Addrs()...)
+	}
+	n := startNode(t, func(c *Config) { c.Peers, c.Limits.Links = peers, most })
+	await(t, "as many links as the limit allows", func() bool { return len(n.Peers()) >= most })
+	for range 20 {
+		time.Sleep(50 * time.Millisecond)
+		if got := len(n.Peers()); got > most {
+			t.Fatalf("%d links, at most %d are allowed", got, most)
+		}
+	}
+}
