@@ -53,8 +53,8 @@ func (d *dialler) end(from netip.Prefix) {
 }
 
 // senderOf is what a peer cannot choose freely: its IPv4 address, or its IPv6 network.
-func senderOf(c *net.TCPConn) netip.Prefix {
-	a := c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
+func senderOf(a netip.Addr) netip.Prefix {
+	a = a.Unmap()
 	bits := 64
 	if a.Is4() {
 		bits = 32
@@ -65,6 +65,10 @@ func senderOf(c *net.TCPConn) netip.Prefix {
 
 // dial tries the targets one after the other, the newest first, and lives as long as the link that comes of it.
 func (d *dialler) dial(ctx context.Context, o table.Dial) {
+	if d.n.self > o.ID && d.awaited(ctx, o) {
+		d.n.post(evFailed{o.ID}) // which it did not: there is a link
+		return
+	}
 	for i := len(o.Targets) - 1; i >= 0; i-- {
 		l, err := d.reach(ctx, o.ID, o.Targets[i])
 		if err == nil {
@@ -80,6 +84,29 @@ func (d *dialler) dial(ctx context.Context, o table.Dial) {
 		}
 	}
 	d.n.post(evFailed{o.ID})
+}
+
+// awaited waits while a handshake comes in from where the peer is, and reports whether it has become a link. The lower id
+// has dialled, most likely, and a second handshake would only be thrown away: at a start of many devices they cost most.
+func (d *dialler) awaited(ctx context.Context, o table.Dial) bool {
+	const moment = 20 * time.Millisecond
+	for end := time.Now().Add(2 * time.Second); d.comesFrom(o.Targets) && time.Now().Before(end) && ctx.Err() == nil; {
+		pause(ctx, moment) // and a moment more, until it is a link
+	}
+	return d.n.linkedTo(o.ID)
+}
+
+// comesFrom reports whether a handshake is under way that one of the targets began.
+func (d *dialler) comesFrom(targets []string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, t := range targets {
+		a, err := netip.ParseAddrPort(t)
+		if err == nil && d.from[senderOf(a.Addr())] > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func (d *dialler) reach(ctx context.Context, id peer.ID, target string) (*link, error) {
@@ -138,7 +165,7 @@ func (d *dialler) welcome(ctx context.Context, c *net.TCPConn) {
 
 // admit returns a link that counts as courting.
 func (d *dialler) admit(ctx context.Context, c *net.TCPConn) (*link, error) {
-	from := senderOf(c)
+	from := senderOf(c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr())
 	if !d.begin(from) {
 		c.Close()
 		return nil, errors.New("too many handshakes from one address")

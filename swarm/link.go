@@ -99,6 +99,18 @@ func (l *link) Peer() peer.ID { return l.peer }
 // Dialled implements table.Link.
 func (l *link) Dialled() bool { return l.dialled }
 
+// Idle implements table.Link.
+func (l *link) Idle() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.seats {
+		if s.wants {
+			return false
+		}
+	}
+	return true
+}
+
 // run lives until the connection ends or ctx does, and returns why.
 func (l *link) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)

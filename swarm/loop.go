@@ -58,6 +58,9 @@ func (n *Node) loop(ctx context.Context, d *dialler) {
 		case <-ctx.Done():
 			return
 		}
+		if t.Large() {
+			t.Thin(n.thin())
+		}
 		timer.Reset(time.Until(t.Tick(time.Now())))
 		for _, a := range t.Take() {
 			n.do(ctx, d, a)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -241,6 +242,21 @@ func (n *Node) roomsNow() []*Room {
 		rooms = append(rooms, r)
 	}
 	return rooms
+}
+
+// thin reports whether some content has too few links that share it.
+func (n *Node) thin() bool { return slices.ContainsFunc(n.roomsNow(), (*Room).thin) }
+
+// linkedTo reports whether there is a link to the peer.
+func (n *Node) linkedTo(id peer.ID) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for l := range n.links {
+		if l.peer == id {
+			return true
+		}
+	}
+	return false
 }
 
 // courted reports whether somebody may become a member any moment.

@@ -219,6 +219,14 @@ func (r *Room) enter(l *link, have piecehash.Bitmap) {
 	}
 }
 
+// thin: something is missing, and so few links share the content that there may be others who have it.
+func (r *Room) thin() bool {
+	const enough = 8 // as many as a device of a large site looks for
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.box != nil && len(r.members) < enough && !r.have.Full()
+}
+
 // admit adds a link that the content is offered on. It reports false when the room is closed.
 func (r *Room) admit(l *link) bool {
 	r.mu.Lock()

@@ -27,7 +27,7 @@ const (
 
 // Bounds of discovery. An announcement costs us a few comparisons whatever it says.
 const (
-	candidatesPerMinute = 64
+	candidatesPerMinute = 256
 	maxKnownTargets     = 1024
 	maxEntryAddrs       = 8
 	maxEntryTexts       = 16

@@ -1,6 +1,7 @@
 package table
 
 import (
+	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -17,37 +18,46 @@ const (
 	forgetAfter   = 10 * time.Minute       // a discovered peer that nobody announces and nothing links
 	maxCandidates = 1024                   // discovered peers that are remembered
 	maxTargets    = 8                      // addresses of one peer
+	maxDials      = 16                     // to discovered peers at one time
 )
 
 // Link is an authenticated connection. Links are compared by identity.
 type Link interface {
 	Peer() peer.ID
 	Dialled() bool // by this device
+	Idle() bool    // no content is shared over it
 }
 
 // Table is who there is, and what to do about them: events go in with the time, actions come out (Take). It is not safe
 // for concurrent use.
 //
 // The rule of dialling: the lower peer id dials at once, the higher only when there is no connection YieldDelay later;
-// of two connections the one that the lower id dialled stays.
+// of two connections the one that the lower id dialled stays. Which peers of a large site are dialled at all is in
+// choice.go.
 type Table struct {
 	self  peer.ID
 	peers map[peer.ID]*known
 	bans  *Bans
 	out   []Action
+	choice
 }
 
 // known is one peer: where it may be, and how things stand with it.
 type known struct {
 	id       peer.ID
+	rank     uint64 // of the pair, the same for both ends
 	static   bool
+	chosen   bool      // it is to be dialled, or was linked by choice
+	closing  bool      // its link is given up
+	given    time.Time // when it was
 	targets  []string  // host:port, newest last
 	seen     time.Time // when it was last announced or linked
 	link     Link      // the one that stays; nil without
 	linked   time.Time // since when
 	dialing  bool
 	due      time.Time // of the next dial; zero while there is a link or a dial, or nowhere to dial
-	failures int
+	failures int       // in a row, of whatever kind
+	misses   int       // in a row, without a connection
 }
 
 // Action is what the table wants done: a Dial or a Close.
@@ -89,8 +99,7 @@ func (t *Table) Found(now time.Time, id peer.ID, target string, static bool) boo
 		if !static && t.candidates() >= maxCandidates {
 			return false
 		}
-		k = &known{id: id}
-		t.peers[id] = k
+		k = t.meet(id)
 	}
 	k.static = k.static || static
 	k.seen = now
@@ -140,9 +149,14 @@ func (t *Table) Failed(now time.Time, id peer.ID) {
 	}
 	k.dialing = false
 	if k.link == nil {
-		k.failures++
-		k.due = now.Add(backoff(k.failures))
+		k.misses++
+		k.failed(now)
 	}
+}
+
+func (k *known) failed(now time.Time) {
+	k.failures++
+	k.due = now.Add(backoff(k.failures))
 }
 
 func backoff(failures int) time.Duration {
@@ -161,11 +175,16 @@ func (t *Table) Linked(now time.Time, l Link) bool {
 	}
 	k := t.peers[id]
 	if k == nil {
-		k = &known{id: id}
-		t.peers[id] = k
+		k = t.meet(id)
 	}
-	if l.Dialled() {
+	if k.misses = 0; l.Dialled() {
 		k.dialing = false
+	}
+	if k.link == nil && !k.static && t.crowded() {
+		if k.failed(now); len(k.targets) == 0 {
+			delete(t.peers, id)
+		}
+		return false
 	}
 	if k.link != nil {
 		if !t.replaces(now, k, l) {
@@ -173,7 +192,7 @@ func (t *Table) Linked(now time.Time, l Link) bool {
 		}
 		t.out = append(t.out, Close{k.link})
 	}
-	k.link, k.linked, k.seen = l, now, now
+	k.link, k.linked, k.seen, k.closing = l, now, now, false
 	k.due = time.Time{}
 	return true
 }
@@ -198,7 +217,7 @@ func (t *Table) Unlinked(now time.Time, l Link) {
 	if k == nil || k.link != l {
 		return
 	}
-	k.link = nil
+	k.link, k.closing = nil, false
 	if now.Sub(k.linked) > settled {
 		k.failures = 0
 	}
@@ -235,21 +254,32 @@ func (t *Table) Banned(id peer.ID) {
 
 // Tick orders the dials that are due, forgets who is long gone, and returns when to come again.
 func (t *Table) Tick(now time.Time) time.Time {
-	next := now.Add(time.Minute)
+	next := earlier(now.Add(time.Minute), t.choose(now))
+	dials := 0
+	var due []*known
 	for id, k := range t.peers {
-		if !k.static && k.link == nil && !k.dialing && now.Sub(k.seen) > forgetAfter {
+		switch {
+		case !k.static && k.link == nil && !k.dialing && now.Sub(k.seen) > forgetAfter:
 			delete(t.peers, id)
-			continue
-		}
-		if k.link != nil || k.dialing || t.bans.Has(now, id) {
-			continue
-		}
-		if k.due.After(now) {
+		case k.dialing && !k.static:
+			dials++
+		case k.link != nil || k.dialing || !k.chosen && !k.static || t.bans.Has(now, id):
+		case k.due.After(now):
 			next = earlier(next, k.due)
-			continue
+		default:
+			due = append(due, k)
+		}
+	}
+	slices.SortFunc(due, byRank)
+	for _, k := range due {
+		if !k.static {
+			if dials == maxDials {
+				continue // when one of them has ended
+			}
+			dials++
 		}
 		k.due, k.dialing = time.Time{}, true
-		t.out = append(t.out, Dial{id, append([]string(nil), k.targets...)})
+		t.out = append(t.out, Dial{k.id, append([]string(nil), k.targets...)})
 	}
 	return next
 }
@@ -258,7 +288,7 @@ func (t *Table) Tick(now time.Time) time.Time {
 func (t *Table) Courting() int {
 	n := 0
 	for _, k := range t.peers {
-		if k.link == nil && k.failures == 0 && (k.dialing || !k.due.IsZero()) {
+		if k.link == nil && k.failures == 0 && (k.dialing || !k.due.IsZero() && (k.chosen || k.static)) {
 			n++
 		}
 	}

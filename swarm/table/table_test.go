@@ -13,10 +13,12 @@ import (
 type fakeLink struct {
 	peer    peer.ID
 	dialled bool
+	idle    bool
 }
 
 func (l *fakeLink) Peer() peer.ID { return l.peer }
 func (l *fakeLink) Dialled() bool { return l.dialled }
+func (l *fakeLink) Idle() bool    { return l.idle }
 
 // at is a moment of a table test, in milliseconds after its beginning.
 func at(ms int) time.Time {
