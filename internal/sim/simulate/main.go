@@ -1,0 +1,98 @@
+// Command simulate runs the scenarios of package sim and prints a table. It exits with 1 when an invariant does not hold.
+// It is run by make sim.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"runtime/pprof"
+
+	"github.com/dunlin-project/dunlin/internal/sim"
+)
+
+// options are the command line.
+type options struct {
+	run     *regexp.Regexp
+	seed    uint64
+	seeds   int
+	short   bool
+	json    bool
+	list    bool
+	profile string
+}
+
+func main() {
+	if err := run(os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "simulate:", err)
+		os.Exit(1)
+	}
+}
+
+func parse(args []string) (o options, err error) {
+	f := flag.NewFlagSet("simulate", flag.ContinueOnError)
+	pattern := f.String("run", "", "only scenarios whose name matches this regular expression")
+	f.Uint64Var(&o.seed, "seed", 1, "the first seed")
+	f.IntVar(&o.seeds, "seeds", 1, "how many seeds each scenario runs with")
+	f.BoolVar(&o.short, "short", false, "the short list for CI, with bounds")
+	f.BoolVar(&o.json, "json", false, "a line of JSON for each scenario")
+	f.BoolVar(&o.list, "list", false, "print the names of the scenarios")
+	f.StringVar(&o.profile, "profile", "", "write a CPU profile to this file")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	o.run, err = regexp.Compile(*pattern)
+	return o, err
+}
+
+func run(args []string, w io.Writer) error {
+	o, err := parse(args)
+	if err != nil {
+		return err
+	}
+	if o.profile != "" {
+		f, err := os.Create(o.profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
+	scenarios := sim.All()
+	if o.short {
+		scenarios = sim.Short()
+	}
+	return table(o, scenarios, w)
+}
+
+func table(o options, scenarios []sim.Scenario, w io.Writer) error {
+	if !o.json && !o.list {
+		sim.Header(w)
+	}
+	broken := 0
+	for _, sc := range scenarios {
+		if !o.run.MatchString(sc.Name) {
+			continue
+		}
+		if o.list {
+			fmt.Fprintln(w, sc.Name)
+			continue
+		}
+		r := sim.Run(sc, o.seed, o.seeds)
+		broken += len(r.Broken())
+		if !o.json {
+			r.Print(w)
+		} else if err := r.JSON(w); err != nil {
+			return err
+		}
+	}
+	if broken > 0 {
+		return fmt.Errorf("%d invariants do not hold", broken)
+	}
+	return nil
+}

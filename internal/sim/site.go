@@ -1,0 +1,218 @@
+package sim
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/dunlin-project/dunlin/fetch"
+	"github.com/dunlin-project/dunlin/piecehash"
+)
+
+const fullMesh = 64 // members up to which everybody has a link to everybody (rule 8)
+
+// site is one site: it belongs to the one goroutine that runs it.
+type site struct {
+	sc      *Scenario
+	flaw    flaw
+	q       queue
+	now     time.Duration
+	rng     *rand.Rand
+	salt    uint64
+	content piecehash.Content
+	slice   int
+	delay   time.Duration // one way, inside the site
+	partial bool          // not everybody has a link to everybody
+	devices []*device
+	near    [][]int // by device: with whom it may have a link
+	byID    map[fetch.PeerID]*device
+	origin  origin
+	casts   []*cast // free ones
+	dirty   []*device
+	left    int // devices that have not finished and are there, or will be
+
+	hash      uint64
+	events    int64
+	decisions int64
+	broken    []string // invariants
+}
+
+// newSite builds the site with the given number.
+func newSite(sc *Scenario, number int, seed uint64, f flaw) *site {
+	s := &site{
+		sc: sc, flaw: f, salt: seed<<20 + uint64(number),
+		rng:   rand.New(rand.NewPCG(seed, uint64(number))),
+		slice: sc.slice(), delay: sc.RTT / 2,
+		byID: make(map[fetch.PeerID]*device),
+	}
+	s.content = sc.content(seed)
+	s.origin = origin{s: s, line: line{s: s, rate: sc.WAN}, delay: sc.WANRTT / 2}
+	for n := range sc.Devices {
+		s.add(n, sc.device(n, s.rng))
+	}
+	s.near = sc.neighbours(s.rng)
+	for n := range s.near {
+		s.partial = s.partial || len(s.near[n]) < sc.Devices-1
+	}
+	s.openRooms()
+	for _, o := range sc.Outages {
+		s.q.push(o.From, &s.origin, 1)
+		s.q.push(o.From+o.For, &s.origin, 0)
+	}
+	if sc.Strike != nil {
+		k := &strike{s: s, how: argKill}
+		if sc.Strike.Cut {
+			k.how = argCut
+		}
+		s.q.push(sc.Strike.At, k, 0)
+	}
+	return s
+}
+
+func (s *site) add(n int, spec Device) {
+	d := &device{
+		s: s, n: n, kind: spec.Kind, spec: spec,
+		id:     fetch.PeerID(fmt.Sprintf("%x", binary.BigEndian.AppendUint64(nil, s.rng.Uint64()))),
+		linkTo: make(map[*device]*edge),
+		store:  make([]uint64, s.content.Pieces()),
+		down:   pipe{rate: spec.Down},
+	}
+	d.up = uplink{s: s, line: line{s: s, rate: spec.Up}, pieces: make([]served, s.content.Pieces())}
+	s.devices = append(s.devices, d)
+	s.byID[d.id] = d
+	if spec.counts() {
+		s.left++
+	}
+	if spec.Start >= 0 {
+		s.q.push(spec.Start, d, argStart)
+	}
+	if spec.Leave > 0 {
+		s.q.push(spec.Leave, d, argKill)
+	}
+	if spec.Restart > 0 {
+		s.q.push(spec.Restart, d, argStart)
+	}
+}
+
+// openRooms makes the links that are up before anything begins.
+func (s *site) openRooms() {
+	if !s.sc.Warm {
+		return
+	}
+	for n, d := range s.devices {
+		for _, o := range s.near[n] {
+			other := s.devices[o]
+			if o > n && d.spec.early() && other.spec.early() {
+				e := s.connect(d, other)
+				e.live, e.back.live = true, true
+			}
+		}
+	}
+}
+
+// discover lets two devices find each other, and makes the link.
+func (s *site) discover(a, b *device) {
+	e := s.connect(a, b)
+	found := s.now + s.between(s.sc.Found)
+	s.q.push(found, e, argFound)
+	s.q.push(found+s.between(s.sc.Linked), e, argUp)
+}
+
+func (s *site) between(r [2]time.Duration) time.Duration {
+	if r[1] <= r[0] {
+		return r[0]
+	}
+	return r[0] + time.Duration(s.rng.Int64N(int64(r[1]-r[0])))
+}
+
+// truth is what piece i is, instead of its bytes; never 0.
+func (s *site) truth(i int) uint64 { return mix(s.salt, uint64(i)) | 1<<63 }
+
+// run lives until every device has finished, or the time is up.
+func (s *site) run() {
+	most := s.sc.deadline()
+	for s.left > 0 {
+		if len(s.dirty) > 0 && (len(s.q.heap) == 0 || s.q.heap[0].at > s.now) {
+			s.settle()
+			continue
+		}
+		if len(s.q.heap) == 0 || s.q.heap[0].at > most {
+			break
+		}
+		e := s.q.pop()
+		s.now = e.at
+		s.events++
+		e.do.happen(e.arg)
+	}
+	s.settle()
+	s.judge()
+}
+
+// settle asks the decisions for which something has changed at this moment.
+func (s *site) settle() {
+	for i := 0; i < len(s.dirty); i++ {
+		s.dirty[i].step()
+	}
+	s.dirty = s.dirty[:0]
+}
+
+// finished: a device has everything, or has given up.
+func (s *site) finished(d *device) {
+	if !d.spec.counts() || s.flaw.forget && d.n == 0 {
+		return
+	}
+	s.left--
+	s.note(evDone, uint64(d.n), 0, 0)
+	late := 0
+	for _, o := range s.devices {
+		if o.spec.late() && o.state == waiting {
+			late++
+		}
+	}
+	if s.left > late || late == 0 {
+		return
+	}
+	for _, o := range s.devices {
+		if o.spec.late() && o.state == waiting {
+			s.q.push(s.now+time.Second, o, argStart)
+		}
+	}
+}
+
+// departed: a device is gone before it had everything.
+func (s *site) departed(d *device) {
+	if d.ended == 0 && d.spec.counts() && d.spec.Restart == 0 {
+		s.left--
+	}
+}
+
+// What is noted in the trace.
+const (
+	evJoined uint64 = iota
+	evLeft
+	evAsk
+	evDraw
+	evCancel
+	evHave
+	evClaim
+	evRelease
+	evStored
+	evGone
+	evDone
+	evSent
+)
+
+// note adds an event to the trace, of which only the hash is kept.
+func (s *site) note(what, a, b, c uint64) {
+	h := mix(s.hash^uint64(s.now), what<<48^a)
+	s.hash = mix(h, b<<32^c)
+}
+
+// mix is one step of SplitMix64.
+func mix(x, y uint64) uint64 {
+	z := (x ^ y*0xff51afd7ed558ccd) + 0x9e3779b97f4a7c15
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
+}
