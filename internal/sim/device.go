@@ -25,6 +25,11 @@ const (
 	Claimer      // claims spans for ever and fetches nothing
 )
 
+// String is the kind's name in the table.
+func (k Kind) String() string {
+	return [...]string{"honest", "corrupt", "mute", "absent", "false-claims"}[k]
+}
+
 // device is one device: the runner around its decision, its links, its store.
 type device struct {
 	s    *site

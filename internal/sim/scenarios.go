@@ -27,7 +27,8 @@ func All() []Scenario {
 	)
 }
 
-// disturbances are twelve devices, 256 MiB, 100 Mbit/s, and something goes wrong.
+// disturbances are twelve devices, 256 MiB, 100 Mbit/s, and something goes wrong, mostly with the first in rank: it is an
+// owner, and half of the site depends on it.
 func disturbances() []Scenario {
 	base := func(name string) Scenario { return Scenario{Name: name, Devices: 12, Length: 256 << 20} }
 	half := 10 * time.Second
@@ -37,33 +38,30 @@ func disturbances() []Scenario {
 		change(&sc)
 		all = append(all, sc)
 	}
-	one := func(f func(d *Device)) func(int, *rand.Rand, *Device) {
+	one := func(which int, f func(d *Device)) func(int, *rand.Rand, *Device) {
 		return func(n int, _ *rand.Rand, d *Device) {
-			if n == 5 {
+			if n == which {
 				f(d)
 			}
 		}
 	}
+	slow := func(d *Device) { d.Up, d.Down, d.Slow = 10*Mbit, 10*Mbit, true }
 	add("spread-10s", func(sc *Scenario) { sc.Jitter = 10 * time.Second })
 	add("owner-killed", func(sc *Scenario) { sc.Strike = &Strike{At: half} })
 	add("link-cut", func(sc *Scenario) { sc.Strike = &Strike{At: half, Cut: true} })
-	add("slow-tenth", func(sc *Scenario) {
-		sc.Shape = one(func(d *Device) { d.Up, d.Down, d.Slow = 10*Mbit, 10*Mbit, true })
-	})
-	add("thin-uplink", func(sc *Scenario) {
-		sc.Shape = one(func(d *Device) { d.Up = 10 * Mbit })
-	})
-	add("corrupt", func(sc *Scenario) { sc.Shape = one(func(d *Device) { d.Kind = Corrupt }) })
-	add("mute", func(sc *Scenario) { sc.Shape = one(func(d *Device) { d.Kind = Mute }) })
-	add("absent", func(sc *Scenario) { sc.Shape = one(func(d *Device) { d.Kind = Absent }) })
-	add("false-claims", func(sc *Scenario) { sc.Shape = one(func(d *Device) { d.Kind = Claimer }) })
+	add("slow-tenth", func(sc *Scenario) { sc.Shape = one(7, slow) })
+	add("slow-owner", func(sc *Scenario) { sc.Shape = one(0, slow) })
+	add("thin-owner", func(sc *Scenario) { sc.Shape = one(0, func(d *Device) { d.Up = 10 * Mbit }) })
+	for _, k := range []Kind{Corrupt, Mute, Absent, Claimer} {
+		add(k.String(), func(sc *Scenario) { sc.Shape = one(0, func(d *Device) { d.Kind = k }) })
+	}
 	add("origin-down-5s", func(sc *Scenario) { sc.Outages = []Outage{{From: half, For: 5 * time.Second}} })
 	add("static", func(sc *Scenario) {
 		sc.Found, sc.Linked = [2]time.Duration{0, 1}, [2]time.Duration{20 * time.Millisecond, 250 * time.Millisecond}
 	})
 	add("two-subnets", func(sc *Scenario) { sc.Subnets = 2 })
 	add("late", func(sc *Scenario) {
-		sc.Shape = one(func(d *Device) { d.Start = -1 })
+		sc.Shape = one(0, func(d *Device) { d.Start = -1 })
 	})
 	add("churn", func(sc *Scenario) {
 		sc.Devices = 32

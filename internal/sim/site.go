@@ -1,9 +1,11 @@
 package sim
 
 import (
-	"encoding/binary"
+	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/dunlin-project/dunlin/fetch"
@@ -48,8 +50,8 @@ func newSite(sc *Scenario, number int, seed uint64, f flaw) *site {
 	}
 	s.content = sc.content(seed)
 	s.origin = origin{s: s, line: line{s: s, rate: sc.WAN}, delay: sc.WANRTT / 2}
-	for n := range sc.Devices {
-		s.add(n, sc.device(n, s.rng))
+	for n, id := range s.ids(sc.Devices) {
+		s.add(n, id, sc.device(n, s.rng))
 	}
 	s.near = sc.neighbours(s.rng)
 	for n := range s.near {
@@ -70,10 +72,30 @@ func newSite(sc *Scenario, number int, seed uint64, f flaw) *site {
 	return s
 }
 
-func (s *site) add(n int, spec Device) {
+// ids draws the names of devices. They are in the order of the ranking (docs/protocol.md, "Ranking"), so that a scenario
+// can say what happens to an owner: device 0 is the first in rank.
+func (s *site) ids(n int) []fetch.PeerID {
+	type ranked struct {
+		id  fetch.PeerID
+		key [sha256.Size]byte
+	}
+	root := s.content.Root()
+	all := make([]ranked, n)
+	for i := range all {
+		id := fmt.Sprintf("%016x", s.rng.Uint64())
+		all[i] = ranked{fetch.PeerID(id), sha256.Sum256(append(root[:], id...))}
+	}
+	slices.SortFunc(all, func(a, b ranked) int { return bytes.Compare(a.key[:], b.key[:]) })
+	ids := make([]fetch.PeerID, n)
+	for i := range all {
+		ids[i] = all[i].id
+	}
+	return ids
+}
+
+func (s *site) add(n int, id fetch.PeerID, spec Device) {
 	d := &device{
-		s: s, n: n, kind: spec.Kind, spec: spec,
-		id:     fetch.PeerID(fmt.Sprintf("%x", binary.BigEndian.AppendUint64(nil, s.rng.Uint64()))),
+		s: s, n: n, id: id, kind: spec.Kind, spec: spec,
 		linkTo: make(map[*device]*edge),
 		store:  make([]uint64, s.content.Pieces()),
 		down:   pipe{rate: spec.Down},
