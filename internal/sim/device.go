@@ -18,17 +18,21 @@ type Kind uint8
 
 // The kinds.
 const (
-	Honest  Kind = iota
-	Corrupt      // sends every piece with wrong bytes
-	Mute         // takes requests and never answers
-	Absent       // says that it has everything, and then that it has not
-	Claimer      // claims spans for ever and fetches nothing
+	Honest   Kind = iota
+	Mute          // takes requests and never answers
+	Turncoat      // fetches as others do, and sends every piece with wrong bytes
+	Corrupt       // has everything, and sends wrong bytes
+	Absent        // says that it has everything, and then that it has not
+	Claimer       // claims spans for ever
 )
 
 // String is the kind's name in the table.
 func (k Kind) String() string {
-	return [...]string{"honest", "corrupt", "mute", "absent", "false-claims"}[k]
+	return [...]string{"honest", "mute", "turncoat", "corrupt", "absent", "false-claims"}[k]
 }
+
+// fetches reports whether the device wants the content; the others are there to do harm only.
+func (k Kind) fetches() bool { return k <= Turncoat }
 
 // device is one device: the runner around its decision, its links, its store.
 type device struct {
@@ -106,7 +110,7 @@ func (d *device) start() {
 		d.meet()
 		return
 	}
-	if d.kind == Absent || d.kind == Claimer {
+	if !d.kind.fetches() {
 		d.meet()
 		d.lie()
 		return
@@ -139,7 +143,7 @@ func (d *device) meet() {
 
 // says is the bitmap that the device shows to others.
 func (d *device) says() piecehash.Bitmap {
-	if d.kind != Absent {
+	if d.kind != Absent && d.kind != Corrupt {
 		return d.has()
 	}
 	all := piecehash.NewBitmap(len(d.store))
@@ -167,10 +171,10 @@ func (d *device) hear(h fetch.Heard) {
 	switch h := h.(type) {
 	case fetch.Joined:
 		d.cancelAsks(h.ID)
-		d.s.note(evJoined, uint64(d.n), uint64(d.s.byID[h.ID].n), uint64(h.Have.Count()))
+		d.s.note(evJoined, d.n, int64(d.s.byID[h.ID].n), int64(h.Have.Count()))
 	case fetch.Left:
 		d.cancelAsks(h.ID)
-		d.s.note(evLeft, uint64(d.n), uint64(d.s.byID[h.ID].n), 0)
+		d.s.note(evLeft, d.n, int64(d.s.byID[h.ID].n), 0)
 	case fetch.Said:
 		d.watch(h)
 	}
@@ -278,13 +282,13 @@ func (d *device) act(a fetch.Action) {
 	case fetch.Tell:
 		d.tell(a.What)
 	case fetch.Ask:
-		d.s.note(evAsk, uint64(d.n), uint64(d.s.byID[a.Peer].n), uint64(a.Piece))
+		d.s.note(evAsk, d.n, int64(d.s.byID[a.Peer].n), int64(a.Piece))
 		d.startAsk(a)
 	case fetch.Draw:
-		d.s.note(evDraw, uint64(d.n), uint64(a.First), uint64(a.Count))
+		d.s.note(evDraw, d.n, int64(a.First), int64(a.Count))
 		d.startDraw(a)
 	case fetch.Cancel:
-		d.s.note(evCancel, uint64(d.n), uint64(d.s.byID[a.Peer].n), uint64(a.Piece))
+		d.s.note(evCancel, d.n, int64(d.s.byID[a.Peer].n), int64(a.Piece))
 		if i := slices.IndexFunc(d.asks, func(t *transfer) bool { return t.first == a.Piece && t.e.from.id == a.Peer }); i >= 0 {
 			d.cancel(d.asks[i])
 		}
@@ -294,11 +298,11 @@ func (d *device) act(a fetch.Action) {
 func (d *device) tell(what fetch.Saying) {
 	switch w := what.(type) {
 	case fetch.SayHave:
-		d.s.note(evHave, uint64(d.n), uint64(w.First), uint64(w.Count))
+		d.s.note(evHave, d.n, int64(w.First), int64(w.Count))
 	case fetch.SayClaim:
-		d.s.note(evClaim, uint64(d.n), uint64(w.First), uint64(w.Done))
+		d.s.note(evClaim, d.n, int64(w.First), int64(w.Done))
 	case fetch.SayRelease:
-		d.s.note(evRelease, uint64(d.n), uint64(w.First), uint64(w.Count))
+		d.s.note(evRelease, d.n, int64(w.First), int64(w.Count))
 	}
 	d.say(what)
 }
@@ -309,9 +313,13 @@ func (d *device) put(i int, sum uint64, from fetch.PeerID) bool {
 		return false
 	}
 	if d.store[i] == 0 {
+		source := int64(-1)
+		if from != "" {
+			source = int64(d.s.byID[from].n)
+		}
 		d.store[i] = sum
 		d.got.useful += d.s.content.PieceSize(i)
-		d.s.note(evStored, uint64(d.n), uint64(i), sum)
+		d.s.note(evStored, d.n, int64(i), source)
 		d.core.Stored(d.clock(), i, from)
 		d.mark()
 	}

@@ -43,7 +43,7 @@ func (d *device) pull() {
 }
 
 func (d *device) quit() {
-	d.s.note(evGone, uint64(d.n), 0, 0)
+	d.s.note(evGone, d.n, 0, 0)
 	d.dead = true
 	d.state = gone
 	for _, t := range d.draws {

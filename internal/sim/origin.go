@@ -80,7 +80,7 @@ func (o *origin) left(c chunk) {
 	if o.s.flaw.miscount {
 		o.sent++
 	}
-	o.s.note(evSent, uint64(c.t.d.n), uint64(c.t.first), uint64(c.n))
+	o.s.note(evSent, c.t.d.n, int64(c.t.first), int64(c.n))
 }
 
 // arrived implements carrier.
@@ -111,6 +111,7 @@ func (o *origin) arrived(c chunk) {
 		o.forget(t)
 		d.flushDraw(t)
 		d.forgetDraw(t)
+		o.s.note(evDrawn, d.n, int64(t.first), int64(t.count))
 		d.core.DrawEnded(d.clock(), t.id, fetch.DrawOK)
 		d.mark()
 	}

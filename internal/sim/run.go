@@ -2,6 +2,7 @@ package sim
 
 import (
 	"cmp"
+	"io"
 	"runtime"
 	"slices"
 	"sync"
@@ -42,6 +43,15 @@ func run(sc Scenario, first uint64, seeds int, f flaw) Result {
 	wg.Wait()
 	res.Wall = time.Since(began)
 	return res
+}
+
+// Trace runs the first site of a scenario and writes a line for each event: seconds, the device's number (its place in the
+// ranking), the event, and two figures: piece and count, or device and piece.
+func Trace(sc Scenario, seed uint64, w io.Writer) Outcome {
+	s := newSite(sc.defaults(), 0, seed, flaw{})
+	s.trace = w
+	s.run()
+	return s.outcome()
 }
 
 // Hash is that of all traces.

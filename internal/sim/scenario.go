@@ -60,7 +60,7 @@ type Device struct {
 }
 
 // counts reports whether the device must finish.
-func (d *Device) counts() bool { return d.Kind != Absent && d.Kind != Claimer }
+func (d *Device) counts() bool { return d.Kind.fetches() }
 
 func (d *Device) late() bool { return d.Start < 0 }
 
@@ -68,7 +68,7 @@ func (d *Device) late() bool { return d.Start < 0 }
 func (d *Device) early() bool { return d.Start >= 0 && d.Start < 5*time.Second && !d.late() }
 
 // healthy reports whether the device's time counts.
-func (d *Device) healthy() bool { return d.counts() && !d.Slow && d.Restart == 0 }
+func (d *Device) healthy() bool { return d.Kind == Honest && !d.Slow && d.Restart == 0 }
 
 // Outage is a time in which the origin answers nothing.
 type Outage struct{ From, For time.Duration }

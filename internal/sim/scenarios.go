@@ -52,7 +52,7 @@ func disturbances() []Scenario {
 	add("slow-tenth", func(sc *Scenario) { sc.Shape = one(7, slow) })
 	add("slow-owner", func(sc *Scenario) { sc.Shape = one(0, slow) })
 	add("thin-owner", func(sc *Scenario) { sc.Shape = one(0, func(d *Device) { d.Up = 10 * Mbit }) })
-	for _, k := range []Kind{Corrupt, Mute, Absent, Claimer} {
+	for _, k := range []Kind{Corrupt, Turncoat, Mute, Absent, Claimer} {
 		add(k.String(), func(sc *Scenario) { sc.Shape = one(0, func(d *Device) { d.Kind = k }) })
 	}
 	add("origin-down-5s", func(sc *Scenario) { sc.Outages = []Outage{{From: half, For: 5 * time.Second}} })

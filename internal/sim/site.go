@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -35,6 +36,7 @@ type site struct {
 	left    int // devices that have not finished and are there, or will be
 
 	hash      uint64
+	trace     io.Writer // gets a line for each event; nil = only the hash is kept
 	events    int64
 	decisions int64
 	broken    []string // invariants
@@ -185,7 +187,7 @@ func (s *site) finished(d *device) {
 		return
 	}
 	s.left--
-	s.note(evDone, uint64(d.n), 0, 0)
+	s.note(evDone, d.n, 0, 0)
 	late := 0
 	for _, o := range s.devices {
 		if o.spec.late() && o.state == waiting {
@@ -207,28 +209,6 @@ func (s *site) departed(d *device) {
 	if d.ended == 0 && d.spec.counts() && d.spec.Restart == 0 {
 		s.left--
 	}
-}
-
-// What is noted in the trace.
-const (
-	evJoined uint64 = iota
-	evLeft
-	evAsk
-	evDraw
-	evCancel
-	evHave
-	evClaim
-	evRelease
-	evStored
-	evGone
-	evDone
-	evSent
-)
-
-// note adds an event to the trace, of which only the hash is kept.
-func (s *site) note(what, a, b, c uint64) {
-	h := mix(s.hash^uint64(s.now), what<<48^a)
-	s.hash = mix(h, b<<32^c)
 }
 
 // mix is one step of SplitMix64.

@@ -84,12 +84,12 @@ func (t *transfer) requested() {
 	e, h := t.e, t.e.from
 	switch {
 	case !e.back.passes() || h.kind == Mute:
-	case h.store[t.first] == 0:
+	case h.kind != Corrupt && h.store[t.first] == 0:
 		t.answer(argAbsent)
 	default:
 		t.sum = h.store[t.first]
-		if h.kind == Corrupt {
-			t.sum++
+		if h.kind == Corrupt || h.kind == Turncoat {
+			t.sum ^= 1
 		}
 		if wait := h.up.request(e, t); wait > 0 {
 			t.retry = wait
@@ -118,6 +118,7 @@ func (t *transfer) refused(arg int) {
 	if arg == argAbsent {
 		res = fetch.AskAbsent
 	}
+	t.d.s.note(evBusy, t.d.n, int64(t.e.from.n), int64(t.first))
 	t.d.core.AskEnded(t.d.clock(), t.e.from.id, t.first, res, t.retry)
 	t.d.mark()
 }

@@ -22,6 +22,7 @@ type options struct {
 	json    bool
 	list    bool
 	profile string
+	trace   bool
 }
 
 func main() {
@@ -39,6 +40,7 @@ func parse(args []string) (o options, err error) {
 	f.BoolVar(&o.short, "short", false, "the short list for CI, with bounds")
 	f.BoolVar(&o.json, "json", false, "a line of JSON for each scenario")
 	f.BoolVar(&o.list, "list", false, "print the names of the scenarios")
+	f.BoolVar(&o.trace, "trace", false, "print what happens on the first site of each scenario instead of the table")
 	f.StringVar(&o.profile, "profile", "", "write a CPU profile to this file")
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -71,7 +73,7 @@ func run(args []string, w io.Writer) error {
 }
 
 func table(o options, scenarios []sim.Scenario, w io.Writer) error {
-	if !o.json && !o.list {
+	if !o.json && !o.list && !o.trace {
 		sim.Header(w)
 	}
 	broken := 0
@@ -81,6 +83,10 @@ func table(o options, scenarios []sim.Scenario, w io.Writer) error {
 		}
 		if o.list {
 			fmt.Fprintln(w, sc.Name)
+			continue
+		}
+		if o.trace {
+			broken += len(sim.Trace(sc, o.seed, w).Broken)
 			continue
 		}
 		r := sim.Run(sc, o.seed, o.seeds)
