@@ -18,7 +18,6 @@ type flaw struct {
 	unchecked bool          // devices store what they get
 	miscount  bool          // the origin counts wrong
 	skew      time.Duration // what devices hear is dated later
-	forget    bool          // a device that has everything does not count as one that has finished
 }
 
 // kill ends the process of a device. Its kernel closes the connections.

@@ -183,7 +183,7 @@ func (s *site) settle() {
 
 // finished: a device has everything, or has given up.
 func (s *site) finished(d *device) {
-	if !d.spec.counts() || s.flaw.forget && d.n == 0 {
+	if !d.spec.counts() {
 		return
 	}
 	s.left--

@@ -16,6 +16,7 @@ const (
 	sampleTime   = 200 * time.Millisecond
 	stalledAfter = 500 * time.Millisecond
 	minCopyTime  = 100 * time.Millisecond
+	maxCopyTime  = time.Second
 	guessedCopy  = 250 * time.Millisecond
 	shortWait    = 50 * time.Millisecond
 	longWait     = 2 * time.Second
@@ -173,7 +174,7 @@ func (u *uplink) alone(t *transfer) time.Duration {
 	if u.rate == 0 {
 		return guessedCopy
 	}
-	return max(minCopyTime, seconds(2*float64(t.size)/u.pace()))
+	return min(max(minCopyTime, seconds(2*float64(t.size)/u.pace())), maxCopyTime)
 }
 
 // place orders turns: what has begun is finished first, then the piece goes that was sent least often.
