@@ -174,6 +174,7 @@ func (d *device) hear(h fetch.Heard) {
 		d.s.note(evJoined, d.n, int64(d.s.byID[h.ID].n), int64(h.Have.Count()))
 	case fetch.Left:
 		d.cancelAsks(h.ID)
+		d.endLeases(h.ID, 0, len(d.store), true)
 		d.s.note(evLeft, d.n, int64(d.s.byID[h.ID].n), 0)
 	case fetch.Said:
 		d.watch(h)

@@ -17,6 +17,7 @@ const (
 type flaw struct {
 	unchecked bool          // devices store what they get
 	miscount  bool          // the origin counts wrong
+	forgetful bool          // a device counts half of what it gets from the origin
 	skew      time.Duration // what devices hear is dated later
 }
 

@@ -55,9 +55,10 @@ type lease struct {
 }
 
 type leaseState struct {
-	moved time.Duration
-	done  int64
-	rate  int64
+	moved   time.Duration
+	done    int64
+	rate    int64
+	missing int // pieces that its device has not said to have
 }
 
 // Of a lease, as the design has it (section 6, rule 3).
@@ -77,20 +78,39 @@ func (l *leaseState) ends() time.Duration {
 
 // watch keeps the leases of which the device hears, by its own reckoning.
 func (d *device) watch(h fetch.Said) {
-	c, ok := h.What.(fetch.SayClaim)
-	if !ok || d.leases == nil {
+	if d.leases == nil {
 		return
 	}
-	k := lease{h.ID, c.First, c.Count}
-	l := d.leases[k]
-	if l == nil {
-		d.leases[k] = &leaseState{d.s.now, c.Done, c.Rate}
-		return
+	switch w := h.What.(type) {
+	case fetch.SayClaim:
+		k := lease{h.ID, w.First, w.Count}
+		l := d.leases[k]
+		switch {
+		case l == nil || d.s.now >= l.ends():
+			d.leases[k] = &leaseState{moved: d.s.now, done: w.Done, rate: w.Rate, missing: w.Count}
+		case w.Done > l.done:
+			l.moved, l.done, l.rate = d.s.now, w.Done, w.Rate
+		default:
+			l.rate = w.Rate
+		}
+	case fetch.SayRelease:
+		d.endLeases(h.ID, w.First, w.Count, true)
+	case fetch.SayHave:
+		d.endLeases(h.ID, w.First, w.Count, false)
 	}
-	if c.Done > l.done {
-		l.moved, l.done = d.s.now, c.Done
+}
+
+// endLeases ends those of a device that reach into the pieces: all of them, or those that are fulfilled now.
+func (d *device) endLeases(by fetch.PeerID, first, count int, all bool) {
+	for k, l := range d.leases {
+		both := min(first+count, k.first+k.count) - max(first, k.first)
+		if k.by != by || both <= 0 {
+			continue
+		}
+		if l.missing -= both; all || l.missing <= 0 {
+			delete(d.leases, k)
+		}
 	}
-	l.rate = c.Rate
 }
 
 // checkLeases looks for claims that the decision still believes in although their lease has ended.

@@ -93,6 +93,9 @@ func (o *origin) arrived(c chunk) {
 	}
 	d.moved = d.s.now
 	d.got.origin[t.why] += int64(c.n)
+	if o.s.flaw.forgetful {
+		d.got.origin[t.why] -= int64(c.n / 2)
+	}
 	t.got += int64(c.n)
 	for t.next < t.first+t.count && t.got >= t.edgeOf {
 		d.flushDraw(t)

@@ -3,12 +3,14 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 	"regexp"
 	"runtime/pprof"
+	"slices"
 
 	"github.com/dunlin-project/dunlin/internal/sim"
 )
@@ -73,32 +75,41 @@ func run(args []string, w io.Writer) error {
 }
 
 func table(o options, scenarios []sim.Scenario, w io.Writer) error {
+	scenarios = slices.DeleteFunc(scenarios, func(sc sim.Scenario) bool { return !o.run.MatchString(sc.Name) })
+	if len(scenarios) == 0 {
+		return errors.New("no scenario has such a name: -list prints them")
+	}
 	if !o.json && !o.list && !o.trace {
 		sim.Header(w)
 	}
 	broken := 0
 	for _, sc := range scenarios {
-		if !o.run.MatchString(sc.Name) {
-			continue
-		}
-		if o.list {
-			fmt.Fprintln(w, sc.Name)
-			continue
-		}
-		if o.trace {
-			broken += len(sim.Trace(sc, o.seed, w).Broken)
-			continue
-		}
-		r := sim.Run(sc, o.seed, o.seeds)
-		broken += len(r.Broken())
-		if !o.json {
-			r.Print(w)
-		} else if err := r.JSON(w); err != nil {
+		n, err := one(o, sc, w)
+		if err != nil {
 			return err
 		}
+		broken += n
 	}
 	if broken > 0 {
 		return fmt.Errorf("%d invariants do not hold", broken)
 	}
 	return nil
+}
+
+// one runs and prints a scenario, and returns how many invariants it breaks.
+func one(o options, sc sim.Scenario, w io.Writer) (broken int, err error) {
+	switch {
+	case o.list:
+		_, err = fmt.Fprintln(w, sc.Name)
+		return 0, err
+	case o.trace:
+		return len(sim.Trace(sc, o.seed, w).Broken), nil
+	}
+	r := sim.Run(sc, o.seed, o.seeds)
+	if o.json {
+		err = r.JSON(w)
+	} else {
+		r.Print(w)
+	}
+	return len(r.Broken()), err
 }
