@@ -6,6 +6,7 @@ import (
 
 	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/piecehash"
+	"github.com/dunlin-project/dunlin/swarm/relay"
 )
 
 const (
@@ -56,6 +57,11 @@ type device struct {
 	down   pipe
 	mirror mirror
 
+	relay          *relay.Relay // nil where everybody has a link to everybody
+	linkNo, toldNo int          // changes of links: the newest, and the newest that neighbours know
+	telling        bool         // of them, soon
+	crowd          int          // devices in all, as far as it knows; 0 = no more than it has links to
+
 	store []uint64 // what is stored of each piece, 0 = nothing
 	asks  []*transfer
 	draws []*transfer
@@ -104,6 +110,9 @@ func (d *device) clock() time.Duration { return d.s.now - d.began }
 func (d *device) start() {
 	s := d.s
 	d.state, d.dead = running, false
+	if s.partial && d.relay == nil {
+		d.relay = relay.New(d.id, uint64(s.now))
+	}
 	d.began, d.moved, d.ticked = s.now, s.now, s.now
 	if d.ended > 0 { // it comes back and has everything
 		d.state = seeding
@@ -121,8 +130,8 @@ func (d *device) start() {
 	if s.sc.Leases {
 		d.leases = make(map[lease]*leaseState)
 	}
-	if s.partial && len(s.devices) > fullMesh {
-		d.hear(fetch.Crowd{Size: len(s.devices)})
+	if d.crowd > 0 {
+		d.hear(fetch.Crowd{Size: d.crowd})
 	}
 	d.meet()
 	d.mark()
@@ -208,6 +217,7 @@ const (
 	argCut  // its cable is pulled out
 	argGone // those with a link to a device without a cable have noticed
 	argLie
+	argLinks // it is time to say who is linked
 )
 
 func (d *device) happen(arg int) {
@@ -226,6 +236,8 @@ func (d *device) happen(arg int) {
 		d.unlink(0)
 	case argLie:
 		d.lie()
+	case argLinks:
+		d.tellLinks()
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/dunlin-project/dunlin/fetch"
+	"github.com/dunlin-project/dunlin/swarm/relay"
 )
 
 // edge is one direction of a link between two devices: payload and words from one to the other.
@@ -56,6 +57,7 @@ func (e *edge) happen(arg int) {
 func (e *edge) up() {
 	for _, x := range [...]*edge{e, e.back} {
 		x.live, x.flow.broken = true, false
+		x.from.linksChanged(x, true)
 		x.to.hear(fetch.Joined{ID: x.from.id, Have: x.from.says(), RTT: 2 * e.s.delay})
 	}
 }
@@ -73,6 +75,7 @@ func (e *edge) end() {
 		delete(x.from.linkTo, x.to)
 		x.from.links = slices.DeleteFunc(x.from.links, func(o *edge) bool { return o == x })
 		if was {
+			x.from.linksChanged(x, false)
 			x.to.hear(fetch.Left{ID: x.from.id})
 		}
 	}
@@ -104,19 +107,11 @@ func (e *edge) word() time.Duration {
 // passes reports whether words go through.
 func (e *edge) passes() bool { return e.live && !e.from.cut && !e.to.cut && !e.to.dead }
 
-// message is what a device has said to the site.
+// message is what a device has said to the site, as it goes over links.
 type message struct {
-	from   *device
-	what   fetch.Saying
-	passOn bool // by members, to those without a link (rule 8)
-	seen   []uint64
-}
-
-func (m *message) see(d *device) (fresh bool) {
-	w, bit := &m.seen[d.n/64], uint64(1)<<(d.n%64)
-	fresh = *w&bit == 0
-	*w |= bit
-	return fresh
+	from *device
+	what fetch.Saying
+	word relay.Word // where not everybody has a link to everybody
 }
 
 // cast is a message on its way over several links on which it arrives at the same time.
@@ -129,26 +124,19 @@ type cast struct {
 // say sends what a device says over all its links.
 func (d *device) say(what fetch.Saying) {
 	m := &message{from: d, what: what}
-	switch w := what.(type) {
-	case fetch.SayHave:
-		m.passOn = d.s.partial && w.Drawn
-	default:
-		m.passOn = d.s.partial
+	if d.relay != nil {
+		m.word = d.relay.Say(what)
 	}
-	if m.passOn {
-		m.seen = make([]uint64, (len(d.s.devices)+63)/64)
-		m.see(d)
-	}
-	d.spread(m, nil)
+	d.spread(m, d.links)
 }
 
-// spread sends a message over all links but that to whom it came from.
-func (d *device) spread(m *message, but *device) {
+// spread sends a message over links.
+func (d *device) spread(m *message, links []*edge) {
 	s := d.s
 	c := s.newCast(m)
 	soon := s.now + s.delay
-	for _, e := range d.links {
-		if e.to == but || e.to == m.from || !e.live {
+	for _, e := range links {
+		if !e.live {
 			continue
 		}
 		if at := e.word(); at > soon {
@@ -187,15 +175,90 @@ func (c *cast) happen(int) {
 	c.s.casts = append(c.s.casts, c)
 }
 
-// receive takes a message in, and passes it on if others may not have it. Whoever has a link to the sender hears the
-// sender.
+// receive takes a message in and passes it on to those whom package relay names.
 func (d *device) receive(e *edge, m *message) {
-	direct := e.from == m.from
-	fresh := m.passOn && m.see(d)
-	if direct || fresh && d.linkTo[m.from] == nil {
-		d.hear(fetch.Said{ID: m.from.id, Relayed: !direct, What: m.what})
+	deliver := true
+	if d.relay != nil {
+		var forward []fetch.PeerID
+		if deliver, forward = d.relay.Heard(d.s.now, e.from.id, m.word); len(forward) > 0 {
+			d.passOn(m, forward)
+		}
 	}
-	if fresh {
-		d.spread(m, e.from)
+	if deliver {
+		d.hear(fetch.Said{ID: m.from.id, Relayed: e.from != m.from, What: m.what})
+	}
+}
+
+func (d *device) passOn(m *message, ids []fetch.PeerID) {
+	links := make([]*edge, 0, len(ids))
+	for _, id := range ids {
+		if e := d.linkTo[d.s.byID[id]]; e != nil {
+			links = append(links, e)
+		}
+	}
+	d.spread(&message{from: m.from, what: m.what, word: m.word.Passed()}, links)
+}
+
+// linksLater is the time from a change of links to telling of it (package swarm).
+const linksLater = 500 * time.Millisecond
+
+// linksChanged sees to it that neighbours learn of a device's links.
+func (d *device) linksChanged(e *edge, up bool) {
+	if d.relay == nil {
+		return
+	}
+	if up {
+		d.relay.Joined(e.to.id)
+	} else {
+		d.relay.Left(e.to.id)
+	}
+	d.linkNo++
+	d.tellLater()
+}
+
+func (d *device) tellLater() {
+	if !d.telling {
+		d.telling = true
+		d.s.q.push(d.s.now+linksLater, d, argLinks)
+	}
+}
+
+// tellLinks tells neighbours of a device's links, and the device how many members there seem to be.
+func (d *device) tellLinks() {
+	d.telling = false
+	if d.dead || d.relay == nil {
+		return
+	}
+	if size := d.relay.Size(); size != d.crowd {
+		d.crowd = size
+		d.hear(fetch.Crowd{Size: size})
+	}
+	if d.toldNo == d.linkNo {
+		return
+	}
+	d.toldNo = d.linkNo
+	l := &linkList{d, d.relay.Links(), nil}
+	for _, e := range d.links {
+		if e.live {
+			l.to = append(l.to, e)
+			e.last = max(e.last, d.s.now+d.s.delay)
+		}
+	}
+	d.s.q.push(d.s.now+d.s.delay, l, 0)
+}
+
+// linkList is a device's word of whom it is linked to, on its way.
+type linkList struct {
+	from *device
+	list []relay.Short
+	to   []*edge
+}
+
+func (l *linkList) happen(int) {
+	for _, e := range l.to {
+		if e.passes() && e.to.relay != nil {
+			e.to.relay.Linked(l.from.id, true, l.list, nil)
+			e.to.tellLater() // the crowd may have changed
+		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/piecehash"
+	"github.com/dunlin-project/dunlin/swarm/relay"
 )
 
 const fullMesh = 64 // members up to which everybody has a link to everybody (rule 8)
@@ -132,6 +133,25 @@ func (s *site) openRooms() {
 				e.live, e.back.live = true, true
 			}
 		}
+	}
+	if s.partial {
+		s.introduce()
+	}
+}
+
+// introduce lets all devices know whom their neighbours are linked to, as they do after a while.
+func (s *site) introduce() {
+	for _, d := range s.devices {
+		d.relay = relay.New(d.id, 0)
+		for _, e := range d.links {
+			d.relay.Joined(e.to.id)
+		}
+	}
+	for _, d := range s.devices {
+		for _, e := range d.links {
+			d.relay.Linked(e.to.id, true, e.to.relay.Links(), nil)
+		}
+		d.crowd = d.relay.Size()
 	}
 }
 
