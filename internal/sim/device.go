@@ -45,6 +45,7 @@ type device struct {
 
 	core   *fetch.Core
 	began  time.Duration
+	found  time.Duration // when the others were told of it
 	ended  time.Duration // when it had everything
 	state  state
 	dead   bool // it was killed, or has left
@@ -134,7 +135,32 @@ func (d *device) start() {
 		d.hear(fetch.Crowd{Size: d.crowd})
 	}
 	d.meet()
+	d.announce()
 	d.mark()
+}
+
+// announce begins discovery. Where there is no multicast a device knows only that links are being made.
+func (d *device) announce() {
+	switch sc := d.s.sc; {
+	case sc.Warm || len(d.s.devices) == 1:
+	case sc.Static:
+		d.hear(fetch.Noticed{})
+	default:
+		d.found = 0
+		d.s.q.push(d.s.now+d.s.between(sc.Found), d, argFound)
+	}
+}
+
+// notice: multicast reaches everybody in the subnet, also those to whom there will be no link.
+func (d *device) notice() {
+	d.found = d.s.now
+	for _, o := range d.s.devices {
+		if o == d || !o.there() || !d.s.sc.sees(d.n, o.n) || o.found >= d.began && o.found > 0 {
+			continue // it is not there, or has told of itself when this device was there already
+		}
+		d.hear(fetch.Noticed{ID: o.id})
+		o.hear(fetch.Noticed{ID: d.id})
+	}
 }
 
 // meet greets the members whose links are up already, and makes links to the others that are there.
@@ -218,6 +244,7 @@ const (
 	argGone // those with a link to a device without a cable have noticed
 	argLie
 	argLinks // it is time to say who is linked
+	argFound // multicast has told it of the others, and them of it
 )
 
 func (d *device) happen(arg int) {
@@ -238,6 +265,8 @@ func (d *device) happen(arg int) {
 		d.lie()
 	case argLinks:
 		d.tellLinks()
+	case argFound:
+		d.notice()
 	}
 }
 

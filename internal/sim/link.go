@@ -21,8 +21,7 @@ type edge struct {
 
 // What happens to a link.
 const (
-	argFound = iota // discovery has told both ends of each other
-	argUp           // both ends have said what they have
+	argUp    = iota // both ends have said what they have
 	argBreak        // the connection has ended
 )
 
@@ -41,9 +40,6 @@ func (s *site) connect(a, b *device) *edge {
 func (e *edge) happen(arg int) {
 	a, b := e.from, e.to
 	switch arg {
-	case argFound:
-		a.hear(fetch.Noticed{ID: b.id})
-		b.hear(fetch.Noticed{ID: a.id})
 	case argUp:
 		if a.there() && b.there() && !a.cut && !b.cut && a.linkTo[b] == e {
 			e.up()

@@ -34,8 +34,9 @@ type Scenario struct {
 	Found, Linked [2]time.Duration
 	Jitter        time.Duration // devices start within so long
 
-	Links   int // of each device; 0 = to everybody up to 64 devices, 12 above
-	Subnets int // of equal size; the first devices of neighbouring ones have a link to each other
+	Static  bool // no multicast: links are configured
+	Links   int  // of each device; 0 = to everybody up to 64 devices, 12 above
+	Subnets int  // of equal size; the first devices of neighbouring ones have a link to each other
 
 	Shape   func(n int, rng *rand.Rand, d *Device) // what is special about device n; nil = nothing
 	Outages []Outage                               // of the origin
@@ -146,6 +147,16 @@ func (sc *Scenario) device(n int, rng *rand.Rand) Device {
 	return d
 }
 
+// sees reports whether multicast of one device reaches the other.
+func (sc *Scenario) sees(a, b int) bool { return !sc.Static && sc.subnet(a) == sc.subnet(b) }
+
+func (sc *Scenario) subnet(n int) int {
+	if sc.Subnets < 2 {
+		return 0
+	}
+	return n / ((sc.Devices + sc.Subnets - 1) / sc.Subnets)
+}
+
 // neighbours draws who may have a link to whom.
 func (sc *Scenario) neighbours(rng *rand.Rand) [][]int {
 	near := make([][]int, sc.Devices)
@@ -157,10 +168,10 @@ func (sc *Scenario) neighbours(rng *rand.Rand) [][]int {
 	case sc.Links > 0:
 		sc.wire(rng, near, join)
 	case sc.Subnets > 1:
-		size := (sc.Devices + sc.Subnets - 1) / sc.Subnets
+		first := func(n int) bool { return n == 0 || sc.subnet(n) != sc.subnet(n-1) }
 		for a := range sc.Devices {
 			for b := range a {
-				if a/size == b/size || a%size == 0 && b%size == 0 {
+				if sc.subnet(a) == sc.subnet(b) || first(a) && first(b) {
 					join(a, b)
 				}
 			}

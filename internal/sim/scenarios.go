@@ -57,7 +57,7 @@ func disturbances() []Scenario {
 	}
 	add("origin-down-5s", func(sc *Scenario) { sc.Outages = []Outage{{From: half, For: 5 * time.Second}} })
 	add("static", func(sc *Scenario) {
-		sc.Found, sc.Linked = [2]time.Duration{0, 1}, [2]time.Duration{20 * time.Millisecond, 250 * time.Millisecond}
+		sc.Static, sc.Linked = true, [2]time.Duration{20 * time.Millisecond, 250 * time.Millisecond}
 	})
 	add("two-subnets", func(sc *Scenario) { sc.Subnets = 2 })
 	add("late", func(sc *Scenario) {

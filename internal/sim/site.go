@@ -157,10 +157,11 @@ func (s *site) introduce() {
 
 // discover lets two devices find each other, and makes the link.
 func (s *site) discover(a, b *device) {
-	e := s.connect(a, b)
-	found := s.now + s.between(s.sc.Found)
-	s.q.push(found, e, argFound)
-	s.q.push(found+s.between(s.sc.Linked), e, argUp)
+	var found time.Duration
+	if s.sc.sees(a.n, b.n) {
+		found = s.between(s.sc.Found)
+	}
+	s.q.push(s.now+found+s.between(s.sc.Linked), s.connect(a, b), argUp)
 }
 
 func (s *site) between(r [2]time.Duration) time.Duration {
