@@ -5,7 +5,7 @@ GO      ?= go
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 SOURCES := $(shell find . -name '*.go' -not -path './bin/*') go.mod go.sum
 
-.PHONY: help build test check bench bench-site demo e2e fuzz clean
+.PHONY: help build test check bench bench-site sim demo e2e fuzz clean
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -26,6 +26,9 @@ bench:  ## hashing, and a pair of processes on loopback; prints figures, judges 
 
 bench-site:  ## devices in namespaces behind a thin line, against curl, libtorrent, aria2 (root); FULL=1 sweeps
 	DUNLIN_E2E=1 $(GO) test -count=1 -v -timeout $(if $(FULL),8h,60m) -run TestSite ./bench/site -args $(BENCH_SITE)
+
+sim:  ## the decision over simulated sites, up to 10,000 devices; fails when an invariant breaks (SIM='-run slow -seeds 5')
+	$(GO) run ./internal/sim/simulate $(SIM)
 
 demo: build  ## one update from its publisher to three devices, as real processes
 	bin/dunlin demo

@@ -27,7 +27,7 @@ const layers = `
 	publish:            base piecehash metadata internal/archive
 
 	internal/archtest:
-	internal/sim:       base piecehash store fetch
+	internal/sim:       base piecehash store fetch swarm/relay
 	internal/demo:      *
 	bench:              *
 	e2e:                *

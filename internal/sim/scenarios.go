@@ -1,0 +1,101 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// All returns the scenarios in the order of the table.
+func All() []Scenario {
+	var all []Scenario
+	for _, n := range []int{1, 2, 4, 12, 32, 64} {
+		all = append(all, Scenario{Name: fmt.Sprintf("cold-%d", n), Devices: n, Leases: n <= 32})
+	}
+	for _, n := range []int{1, 2, 4, 12, 32, 64} {
+		all = append(all, Scenario{Name: fmt.Sprintf("warm-%d", n), Devices: n, Warm: true, Leases: n <= 32})
+	}
+	all = append(all, Scenario{Name: "fast-12", Devices: 12, Warm: true, WAN: 500 * Mbit, Leases: true})
+	for _, sc := range disturbances() {
+		sc.Leases = true
+		all = append(all, sc)
+	}
+	return append(
+		all,
+		Scenario{Name: "sites-100x100", Sites: 100, Devices: 100, Quantum: time.Millisecond, Slice: 256 << 10},
+		Scenario{Name: "site-2000", Devices: 2000, Quantum: time.Millisecond, Slice: 256 << 10},
+	)
+}
+
+// disturbances are twelve devices, 256 MiB, 100 Mbit/s, and something goes wrong, mostly with the first in rank: it is an
+// owner, and half of the site depends on it.
+func disturbances() []Scenario {
+	base := func(name string) Scenario { return Scenario{Name: name, Devices: 12, Length: 256 << 20} }
+	half := 10 * time.Second
+	var all []Scenario
+	add := func(name string, change func(*Scenario)) {
+		sc := base(name)
+		change(&sc)
+		all = append(all, sc)
+	}
+	one := func(which int, f func(d *Device)) func(int, *rand.Rand, *Device) {
+		return func(n int, _ *rand.Rand, d *Device) {
+			if n == which {
+				f(d)
+			}
+		}
+	}
+	slow := func(d *Device) { d.Up, d.Down, d.Slow = 10*Mbit, 10*Mbit, true }
+	add("spread-10s", func(sc *Scenario) { sc.Jitter = 10 * time.Second })
+	add("owner-killed", func(sc *Scenario) { sc.Strike = &Strike{At: half} })
+	add("link-cut", func(sc *Scenario) { sc.Strike = &Strike{At: half, Cut: true} })
+	add("slow-tenth", func(sc *Scenario) { sc.Shape = one(7, slow) })
+	add("slow-owner", func(sc *Scenario) { sc.Shape = one(0, slow) })
+	add("thin-owner", func(sc *Scenario) { sc.Shape = one(0, func(d *Device) { d.Up = 10 * Mbit }) })
+	for _, k := range []Kind{Corrupt, Turncoat, Mute, Absent, Claimer} {
+		add(k.String(), func(sc *Scenario) { sc.Shape = one(0, func(d *Device) { d.Kind = k }) })
+	}
+	add("origin-down-5s", func(sc *Scenario) { sc.Outages = []Outage{{From: half, For: 5 * time.Second}} })
+	add("static", func(sc *Scenario) {
+		sc.Static, sc.Linked = true, [2]time.Duration{20 * time.Millisecond, 250 * time.Millisecond}
+	})
+	add("two-subnets", func(sc *Scenario) { sc.Subnets = 2 })
+	add("late", func(sc *Scenario) {
+		sc.Shape = one(0, func(d *Device) { d.Start = -1 })
+	})
+	add("churn", func(sc *Scenario) {
+		sc.Devices = 32
+		sc.Shape = churn
+	})
+	return all
+}
+
+// churn: of thirty-two devices a quarter comes later, a quarter leaves before the end, a quarter is restarted.
+func churn(n int, rng *rand.Rand, d *Device) {
+	at := time.Second + time.Duration(rng.Int64N(int64(18*time.Second)))
+	switch n % 4 {
+	case 1:
+		d.Start = at
+	case 2:
+		d.Leave = at
+	case 3:
+		d.Leave, d.Restart = at, at+2*time.Second
+	}
+}
+
+// Short returns what CI runs: the same scenarios with less to fetch, and loose bounds.
+func Short() []Scenario {
+	var all []Scenario
+	for _, sc := range All() {
+		switch sc.Name {
+		case "cold-1", "cold-12", "warm-12":
+			sc.Copies, sc.Makespan = 1.1, 1.5
+		case "sites-100x100":
+			sc.Sites, sc.Length, sc.Piece = 4, 16<<20, 1<<20
+		case "site-2000":
+			sc.Name, sc.Devices, sc.Length, sc.Piece = "site-300", 300, 16<<20, 1<<20
+		}
+		all = append(all, sc)
+	}
+	return all
+}
