@@ -204,7 +204,20 @@ func TestOwnLimitIsNoStall(t *testing.T) {
 	})
 }
 
-// Back-off doubles, is jittered, and ends a Fetch when its patience does.
+// Back-off doubles, stays short for a while because most outages are, and doubles again.
+func TestBackoffSteps(t *testing.T) {
+	t.Parallel()
+	for failures, want := range map[int]time.Duration{
+		0: firstBackoff, 1: 2 * firstBackoff, 2: 4 * firstBackoff, 12: 4 * firstBackoff, 13: 8 * firstBackoff,
+		16: 64 * firstBackoff, 1000: 1024 * firstBackoff,
+	} {
+		if got := backoff(failures); got != want {
+			t.Errorf("after %d failures %v, want %v", failures, got, want)
+		}
+	}
+}
+
+// Back-off grows, is jittered, and ends a Fetch when its patience does.
 func TestBackoff(t *testing.T) {
 	t.Parallel()
 	data, m := fetchtest.Content(34, piece, piece)
@@ -226,7 +239,7 @@ func TestBackoff(t *testing.T) {
 			t.Fatalf("%v after requests at %v", err, at)
 		}
 		for i := 1; i < len(at); i++ {
-			gap, full := at[i]-at[i-1], firstBackoff<<(i-1)
+			gap, full := at[i]-at[i-1], backoff(i-1)
 			if gap < full/2 || gap > full+time.Millisecond {
 				t.Errorf("request %d came %v after the one before, want %v to %v", i, gap, full/2, full)
 			}

@@ -67,7 +67,7 @@ func (e *ear) said(id fetch.PeerID, relayed bool, first int) int {
 // eventually waits until all is as it must become, and says what is missing when it does not.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("never: %s", what)
 		}

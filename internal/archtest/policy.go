@@ -18,7 +18,8 @@ const layers = `
 	metadata:           base piecehash
 	store:              base piecehash
 	fetch:              base piecehash store
-	swarm:              base piecehash store fetch
+	swarm/relay:        piecehash fetch
+	swarm:              base piecehash store fetch swarm/relay
 	httpfallback:       base piecehash fetch
 	install:            base piecehash metadata store internal/archive
 	agent:              base piecehash metadata store fetch httpfallback install
