@@ -135,11 +135,11 @@ type Core struct {
 	width      siteWidth
 	origin     originState
 
-	lan     meter
-	link    float64       // the highest rate of a link that was seen, in bytes per second
-	lanSlow time.Duration // since when the LAN has been slower than the origin, 0 = it is not
-	heldAt  time.Duration // when the limit of the whole download last held this device back, 0 = never
-	out     []Action
+	lan    meter
+	link   float64 // the highest rate of a link that was seen, in bytes per second
+	floor  floor
+	heldAt time.Duration // when the limit of the whole download last held this device back, 0 = never
+	out    []Action
 }
 
 // pieceState is what the decision knows about one piece.

@@ -38,3 +38,52 @@ func TestRule7ARequestIsMovedOnce(t *testing.T) {
 		t.Errorf("%+v, want one request and one move", got)
 	}
 }
+
+// TestRule11AnOwnSlowLineIsNotTheLANs: a device that gets 1 MB/s from anywhere tries the origin too, sees that both bring no
+// more, and leaves it alone.
+func TestRule11AnOwnSlowLineIsNotTheLANs(t *testing.T) {
+	t.Parallel()
+	const line = mib // bytes per second, whoever sends
+	d := newDesk(t, 64, func(c *fetch.Config) { c.Warm = true })
+	d.join(0, "a", upTo(64)...)
+	asked, drawn := map[int]int64{}, map[int]fetch.Draw{}
+	left := map[int]int64{}
+	var fromOrigin int64
+	for now := time.Duration(0); now < 70*sec && !d.core.Done(); now += 100 * ms {
+		d.at(now)
+		for _, a := range d.acts {
+			switch a := a.(type) {
+			case fetch.Ask:
+				asked[a.Piece] = mib
+			case fetch.Draw:
+				drawn[a.ID], left[a.ID] = a, int64(a.Count)*mib
+			}
+		}
+		d.acts = nil
+		share := int64(line / 10 / max(1, len(asked)+len(drawn)))
+		for i, n := range asked {
+			got := min(n, share)
+			d.core.AskProgress(now, "a", i, got)
+			if asked[i] -= got; asked[i] == 0 {
+				delete(asked, i)
+				d.core.Stored(now, i, "a")
+				d.core.AskEnded(now, "a", i, fetch.AskOK, 0)
+			}
+		}
+		for id, dr := range drawn {
+			got := min(left[id], share)
+			fromOrigin += got
+			d.core.DrawProgress(now, id, got)
+			if left[id] -= got; left[id] == 0 {
+				delete(drawn, id)
+				for i := dr.First; i < dr.First+dr.Count; i++ {
+					d.core.Stored(now, i, "")
+				}
+				d.core.DrawEnded(now, id, fetch.DrawOK)
+			}
+		}
+	}
+	if !d.core.Done() || fromOrigin == 0 || fromOrigin > 4*mib {
+		t.Errorf("done %v, %d KiB from the origin, want one trial", d.core.Done(), fromOrigin>>10)
+	}
+}

@@ -43,7 +43,6 @@ type originState struct {
 	best     float64       // the highest rate of the whole site that was seen
 	mine     float64       // the highest rate of this device that was seen
 	idle     time.Duration // since when the site has had too few streams, 0 = it has enough
-	slowFrom time.Duration // since when the LAN looks slower than the origin, 0 = it does not
 }
 
 // siteWidth is how many origin streams the site should have (rule 4): more as long as that makes it faster. Too many
@@ -194,10 +193,17 @@ func (d *Core) DrawProgress(now time.Duration, id int, n int64) {
 	d.origin.failures = 0
 	c := dr.claim
 	c.done += n
-	if len(d.members) > 0 && (c.done-c.saidDone >= claimBytes || now-c.saidAt >= claimEvery) {
+	if len(d.members) > 0 && !d.hasAll(c.first, c.end) && (c.done-c.saidDone >= claimBytes || now-c.saidAt >= claimEvery) {
 		c.saidDone, c.saidAt = c.done, now
 		d.say(SayClaim{First: c.first, Count: c.end - c.first, Rate: int64(d.originRate.rate(now)), Done: c.done})
 	}
+}
+
+// hasAll reports whether pieces first to end-1 are stored. A claim of such pieces is over, though its range may still run:
+// the pieces came over the LAN. Members without a link would take it for a new one that nothing ends.
+func (d *Core) hasAll(first, end int) bool {
+	missing := d.have.NextMissing(first)
+	return missing < 0 || missing >= end
 }
 
 // DrawResult says how a draw ended.
@@ -248,23 +254,4 @@ func (d *Core) DrawEnded(now time.Duration, id int, res DrawResult) {
 func originPause(failures int) time.Duration {
 	const short, most = 2, 6
 	return 250 * time.Millisecond << min(max(min(failures, short), failures-10), most)
-}
-
-// judgeLAN notices when the LAN has been slower than the origin for five seconds although it holds what is missing
-// (rule 11): then both are used, because plain HTTP is the floor. Slower means clearly slower than what the origin gave to
-// this very device: one whose own line is slow gets no more from anywhere, and would draw a copy for nothing.
-func (d *Core) judgeLAN(now time.Duration) {
-	waiting := d.inAsk + int64(len(d.askable))*d.c.PieceLength()
-	rate := d.lan.rate(now)
-	backlog := waiting > 0 && (rate == 0 || float64(waiting)/rate > slowLAN.Seconds())
-	// An origin that was never measured is tried: one range tells which of the two is slower.
-	slow := backlog && (d.origin.mine == 0 || slowerLAN*rate < d.origin.mine) && !d.limited(now)
-	switch {
-	case !slow:
-		d.origin.slowFrom, d.lanSlow = 0, 0
-	case d.origin.slowFrom == 0:
-		d.origin.slowFrom = now
-	case now-d.origin.slowFrom >= slowLAN:
-		d.lanSlow = now
-	}
 }

@@ -8,7 +8,7 @@ import "time"
 // the slower of the two.
 func (d *Core) wanted(i int) bool {
 	p := &d.piece[i]
-	return d.missing(i) && (p.avail == 0 && p.rumour <= d.now || d.lanSlow > 0)
+	return d.missing(i) && (p.avail == 0 && p.rumour <= d.now || d.floor.both)
 }
 
 // claimRun picks the run of pieces that this device takes next and says so to the site.
@@ -166,7 +166,7 @@ func (d *Core) outpaces(now time.Duration, c *claim) bool {
 // noticed count for a moment: otherwise all that start together would be first among those they know. In a crowd the place
 // is an estimate, the same for each device whomever it has links to: keys are spread evenly.
 func (d *Core) rank(now time.Duration) (place, of int) {
-	if d.crowd > len(d.order)+1 {
+	if d.crowd > len(d.order)+1+d.expected(now) { // those who were noticed are known better than by an estimate
 		return int(float64(d.crowd) * float64(d.key) / (1 << 64)), d.crowd
 	}
 	of = 1

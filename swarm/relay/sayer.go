@@ -79,7 +79,7 @@ func (r *Relay) takes(now time.Duration, n *neighbour, s *sayer, w Word) bool {
 	case fetch.SayRelease:
 		return s.release(now, n, w.Seq, what)
 	case fetch.SayHave:
-		s.keep(what)
+		s.keep(w.Seq, what)
 	}
 	return true
 }
@@ -146,11 +146,12 @@ func (s *sayer) room() bool {
 	return true
 }
 
-// keep takes in that pieces are there. A claim whose first pieces came is no lie, and one whose last came is over.
-func (s *sayer) keep(what fetch.SayHave) {
+// keep takes in that pieces are there. A claim whose first pieces came is no lie, and one whose last came is over: a word
+// about it that was overtaken on the way does not bring it back.
+func (s *sayer) keep(seq uint64, what fetch.SayHave) {
 	for first, c := range s.claims {
 		if what.First < first+c.count && first < what.First+what.Count {
-			c.kept = true
+			c.kept, c.seq = true, max(c.seq, seq)
 			if what.First+what.Count >= first+c.count {
 				c.finish()
 			}

@@ -1,0 +1,55 @@
+package fetch
+
+import "time"
+
+// floor is rule 11, HTTP alone is the floor: when the LAN holds what is missing and has been slower than the origin for five
+// seconds, both are used. Whether that helps is measured, because a device whose own line is slow gets no more from anywhere:
+// the origin's bytes then only take the place of the LAN's, the LAN looks slower still, and the device draws a whole copy.
+type floor struct {
+	both  bool          // what members have is drawn too
+	from  time.Duration // since when the LAN looks slower, or since when both are used; 0 = it does not
+	alone float64       // what the LAN brought before both were used, in bytes per second
+	vain  int           // how often both brought no more than the LAN
+	until time.Duration // not again before
+}
+
+const (
+	floorTrial = 2500 * time.Millisecond // so long both are used before it is judged whether that helps; a little over what a meter covers
+	floorGain  = 1.2                     // they must bring so many times what the LAN brought
+	floorPause = 30 * time.Second        // after a trial in vain; doubles
+)
+
+// judgeLAN decides whether what members have is drawn too.
+func (d *Core) judgeLAN(now time.Duration) {
+	f := &d.floor
+	rate := d.lan.rate(now)
+	switch {
+	case !d.backlog(rate) || d.limited(now):
+		f.both, f.from = false, 0
+	case f.both:
+		d.judgeBoth(now, rate)
+	case now < f.until || d.origin.mine > 0 && slowerLAN*rate >= d.origin.mine:
+		f.from = 0
+	case f.from == 0:
+		f.from = now
+	case now-f.from >= slowLAN:
+		f.both, f.from, f.alone = true, now, rate
+	}
+}
+
+// backlog reports whether the LAN, at its rate, needs longer than slowLAN for what it could bring.
+func (d *Core) backlog(rate float64) bool {
+	waiting := d.inAsk + int64(len(d.askable))*d.c.PieceLength()
+	return waiting > 0 && (rate == 0 || float64(waiting)/rate > slowLAN.Seconds())
+}
+
+// judgeBoth ends the use of both when it does not help.
+func (d *Core) judgeBoth(now time.Duration, rate float64) {
+	f := &d.floor
+	if now-f.from < floorTrial || rate+d.originRate.rate(now) >= floorGain*f.alone {
+		return
+	}
+	f.both, f.from = false, 0
+	f.until = now + floorPause<<min(f.vain, 6)
+	f.vain++
+}
