@@ -74,14 +74,11 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// TestTwoSubnetsWithABridge: three devices on either side of one that both have as their static peer. Claims and first
-// copies cross, once, and nobody hears its own side from the other.
-func TestTwoSubnetsWithABridge(t *testing.T) {
-	t.Parallel()
-	const n, bridge = 7, 3
-	_, m := fetchtest.Content(1, 200*256<<10, 256<<10)
-	linked := func(i, j int) bool { return (i <= bridge && j <= bridge) || (i >= bridge && j >= bridge) }
-	lan := swarmtest.Start(t, n, func(i int, c *swarm.Config) {
+// bridged runs n nodes of which those up to the bridge know each other, and those from it on, and nobody else.
+func bridged(t *testing.T, n, bridge int) (linked func(i, j int) bool, lan *swarmtest.LAN) {
+	t.Helper()
+	linked = func(i, j int) bool { return (i <= bridge && j <= bridge) || (i >= bridge && j >= bridge) }
+	return linked, swarmtest.Start(t, n, func(i int, c *swarm.Config) {
 		var peers []string
 		for j, k := 0, 0; j < n; j++ {
 			if j == i {
@@ -94,6 +91,15 @@ func TestTwoSubnetsWithABridge(t *testing.T) {
 		}
 		c.Peers = peers
 	})
+}
+
+// TestTwoSubnetsWithABridge: three devices on either side of one that both have as their static peer. Claims and first
+// copies cross, once, and nobody hears its own side from the other.
+func TestTwoSubnetsWithABridge(t *testing.T) {
+	t.Parallel()
+	const n, bridge = 7, 3
+	_, m := fetchtest.Content(1, 200*256<<10, 256<<10)
+	linked, lan := bridged(t, n, bridge)
 	rooms, ears := make([]*swarm.Room, n), make([]*ear, n)
 	for i, node := range lan.Nodes {
 		rooms[i] = join(t, node, fetchtest.NewPart(m))
@@ -174,5 +180,44 @@ func TestAMeshPassesOnNothing(t *testing.T) {
 		if got := e.count(func(h fetch.Heard) bool { s, ok := h.(fetch.Said); return ok && s.Relayed }); got > 0 {
 			t.Errorf("node %d heard %d words from others", i, got)
 		}
+	}
+}
+
+// TestTwoSubnetsDrawOneCopy: the pieces that one side draws come to the other over the bridge. Each side would draw a copy of
+// its own if neither knew what the other does.
+func TestTwoSubnetsDrawOneCopy(t *testing.T) {
+	t.Parallel()
+	const n, bridge = 7, 3
+	data, m := fetchtest.Content(1, 48<<20, 256<<10)
+	_, lan := bridged(t, n, bridge)
+	web := &fetchtest.WebServer{M: m, Data: data, Line: fetchtest.NewPipe(16 << 20), RTT: 5 * time.Millisecond}
+	rooms, parts := make([]*swarm.Room, n), make([]*fetchtest.Part, n)
+	for i, node := range lan.Nodes {
+		parts[i] = fetchtest.NewPart(m)
+		rooms[i] = join(t, node, parts[i])
+	}
+	for i, node := range lan.Nodes {
+		want := 3
+		if i == bridge {
+			want = 6
+		}
+		eventually(t, "all links are there", func() bool { return len(node.Peers()) == want })
+	}
+	time.Sleep(time.Second) // the lists of links go round
+	var wg sync.WaitGroup
+	for i, node := range lan.Nodes {
+		wg.Go(func() {
+			time.Sleep(time.Duration(i) * 50 * time.Millisecond) // no two devices start in the same millisecond
+			_, err := fetch.File(t.Context(), parts[i], fetch.Options{Self: node.ID(), Site: rooms[i], Origin: web, Warm: true})
+			if err != nil {
+				t.Errorf("node %d: %v", i, err)
+			}
+		})
+	}
+	wg.Wait()
+	if copies := float64(web.Line.Used()) / float64(len(data)); copies > 1.5 {
+		t.Errorf("%.2f copies from the origin", copies)
+	} else {
+		t.Logf("%.3f copies from the origin", copies)
 	}
 }
