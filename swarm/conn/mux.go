@@ -50,11 +50,25 @@ func (muxer) NewConn(c net.Conn, server bool, scope network.PeerScope) (network.
 type meter struct {
 	net.Conn
 	written atomic.Int64
+	below   atomic.Pointer[batch] // of the connection, once it is up
 }
 
 func (m *meter) Write(b []byte) (int, error) {
-	n, err := m.Conn.Write(b)
+	n, err := m.write(b)
 	m.written.Add(int64(n))
+	return n, err
+}
+
+func (m *meter) write(b []byte) (int, error) {
+	below := m.below.Load()
+	if below == nil {
+		return m.Conn.Write(b)
+	}
+	below.hold()
+	n, err := m.Conn.Write(b)
+	if ferr := below.flush(); ferr != nil && err == nil {
+		err = ferr
+	}
 	return n, err
 }
 
