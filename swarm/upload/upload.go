@@ -22,7 +22,7 @@ const (
 	queueTime    = 2 * time.Second       // of the uplink's rate: pieces promised and not yet sent
 	guessedRate  = 12.5e6                // bytes per second, before anything was measured
 	sampleTime   = 200 * time.Millisecond
-	firstSample  = 20 * time.Millisecond // the same on a quick link of which nothing is known: it need not creep so long
+	firstSample  = 20 * time.Millisecond  // the same on a quick link of which nothing is known: it need not creep so long
 	stalledAfter = 500 * time.Millisecond // a link that got rid of nothing for so long holds up only itself
 	muxHeaders   = 12                     // bytes around a message before encryption
 	minCopyTime  = 100 * time.Millisecond // a piece is sent to one peer alone for so long
