@@ -122,6 +122,9 @@ func children(pid int) (pids []int) {
 // usedBy reads what the kernel counts: the CPU time of each thread to the nanosecond, and the peak of the memory.
 func usedBy(pid int) (u usage, err error) {
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	if err != nil {
+		return u, err
+	}
 	for _, name := range tasks {
 		b, err := os.ReadFile(name)
 		if err != nil {
