@@ -548,3 +548,34 @@ func FuzzCore(f *testing.F) {
 		}
 	})
 }
+
+// TestOrderFromOneHolder: from the only other member pieces come in their order, from one of several in none.
+func TestOrderFromOneHolder(t *testing.T) {
+	t.Parallel()
+	const pieces = 40
+	all := make([]int, pieces)
+	for i := range all {
+		all[i] = i
+	}
+	for others, want := range map[int]bool{0: true, 1: false} {
+		d := newDesk(t, pieces, func(c *fetch.Config) { c.Origin = false })
+		for i := range others {
+			d.join(0, fetch.PeerID(fmt.Sprint("empty", i)))
+		}
+		d.join(0, "holder", all...)
+		asked := 0
+		inOrder := true
+		for now := time.Duration(0); asked < pieces && now < sec; now += ms {
+			for _, a := range take[fetch.Ask](d.at(now)) {
+				inOrder = inOrder && a.Piece == asked
+				asked++
+				d.core.AskProgress(now, a.Peer, a.Piece, mib)
+				d.core.Stored(now, a.Piece, a.Peer)
+				d.core.AskEnded(now, a.Peer, a.Piece, fetch.AskOK, 0)
+			}
+		}
+		if asked != pieces || inOrder != want {
+			t.Errorf("%d other members: %d pieces asked for, in order: %v", others, asked, inOrder)
+		}
+	}
+}

@@ -143,29 +143,45 @@ func (d *Core) window(m *member) int64 {
 const scanMost = 256
 
 // pick chooses the rarest missing piece that m has, then one near the front of the file, then at random: equal choices of
-// all devices would make every one of them ask the same holder for the same piece.
+// all devices would make every one of them ask the same holder for the same piece. From the only other member pieces come in
+// their order, so that nothing has to be read back for the hash of the whole file.
 func (d *Core) pick(now time.Duration, m *member) int {
 	best, n := -1, len(d.askable)
 	if n == 0 {
 		return -1
 	}
-	at := d.rng.IntN(n)
+	alone, at := len(d.order) == 1, 0
+	if !alone {
+		at = d.rng.IntN(n)
+	}
 	for looked := 0; looked < scanMost && looked < n && len(d.askable) > 0; looked++ {
 		at %= len(d.askable)
 		i := d.askable[at]
 		if p := &d.piece[i]; p.avail == 0 || !d.missing(i) {
 			p.listed = false
-			last := len(d.askable) - 1
-			d.askable[at] = d.askable[last]
-			d.askable = d.askable[:last]
+			d.unlist(at)
 			continue
 		}
 		if m.have.Has(i) && (best < 0 || d.before(i, best)) && d.worth(now, m, i) {
 			best = i
+			if alone {
+				break
+			}
 		}
 		at++
 	}
 	return best
+}
+
+// unlist takes an entry out of askable; from the front without touching the order of the others.
+func (d *Core) unlist(at int) {
+	if at == 0 {
+		d.askable = d.askable[1:]
+		return
+	}
+	last := len(d.askable) - 1
+	d.askable[at] = d.askable[last]
+	d.askable = d.askable[:last]
 }
 
 // before reports whether piece i should be had before piece j.

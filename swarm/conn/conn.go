@@ -70,7 +70,8 @@ func (u *Upgrader) Upgrade(ctx context.Context, c *net.TCPConn, id peer.ID) (*Co
 		dir = network.DirInbound
 	}
 	tune(c)
-	mc, err := manet.WrapNetConn(c)
+	b := &batch{TCPConn: c}
+	mc, err := manet.WrapNetConn(b)
 	if err != nil {
 		c.Close()
 		return nil, err
@@ -88,6 +89,7 @@ func (u *Upgrader) Upgrade(ctx context.Context, c *net.TCPConn, id peer.ID) (*Co
 	}
 	out := &Conn{CapableConn: cc, tcp: c}
 	cc.As(&out.meter)
+	out.meter.below.Store(b)
 	return out, nil
 }
 

@@ -14,7 +14,7 @@ import (
 // Bounds of one connection's muxer.
 const (
 	firstWindow = 256 << 10 // bytes a stream may receive unread; grows to lastWindow while it is read quickly
-	lastWindow  = 1 << 20
+	lastWindow  = 4 << 20
 	maxStreams  = 8 // that a peer may have open to us; it needs three
 	maxFrame    = 64 << 10
 	keepAlive   = 10 * time.Second
@@ -50,11 +50,25 @@ func (muxer) NewConn(c net.Conn, server bool, scope network.PeerScope) (network.
 type meter struct {
 	net.Conn
 	written atomic.Int64
+	below   atomic.Pointer[batch] // of the connection, once it is up
 }
 
 func (m *meter) Write(b []byte) (int, error) {
-	n, err := m.Conn.Write(b)
+	n, err := m.write(b)
 	m.written.Add(int64(n))
+	return n, err
+}
+
+func (m *meter) write(b []byte) (int, error) {
+	below := m.below.Load()
+	if below == nil {
+		return m.Conn.Write(b)
+	}
+	below.hold()
+	n, err := m.Conn.Write(b)
+	if ferr := below.flush(); ferr != nil && err == nil {
+		err = ferr
+	}
 	return n, err
 }
 

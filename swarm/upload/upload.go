@@ -22,6 +22,7 @@ const (
 	queueTime    = 2 * time.Second       // of the uplink's rate: pieces promised and not yet sent
 	guessedRate  = 12.5e6                // bytes per second, before anything was measured
 	sampleTime   = 200 * time.Millisecond
+	firstSample  = 20 * time.Millisecond  // the same on a quick link of which nothing is known: it need not creep so long
 	stalledAfter = 500 * time.Millisecond // a link that got rid of nothing for so long holds up only itself
 	muxHeaders   = 12                     // bytes around a message before encryption
 	minCopyTime  = 100 * time.Millisecond // a piece is sent to one peer alone for so long
@@ -381,10 +382,11 @@ func (u *Scheduler) sample(now time.Time, unsent int64) {
 		u.idled = true
 	}
 	d := now.Sub(u.sampled)
-	if d < sampleTime {
+	drained := max(u.granted-unsent, u.drained)
+	quick := u.rate == 0 && d >= firstSample && drained-u.drained >= 4*minUnsent
+	if d < sampleTime && !quick {
 		return
 	}
-	drained := max(u.granted-unsent, u.drained)
 	r := float64(drained-u.drained) / d.Seconds()
 	switch {
 	case d > 2*sampleTime: // nobody looked meanwhile

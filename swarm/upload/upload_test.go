@@ -184,6 +184,16 @@ func TestPromises(t *testing.T) {
 	}
 }
 
+// TestQuickLinkIsSoonKnown: a quick uplink is used to the full long before a whole sampleTime has passed.
+func TestQuickLinkIsSoonKnown(t *testing.T) {
+	t.Parallel()
+	const rate = 400e6
+	sent := uploading(t, rate, 0, 150*time.Millisecond, 1, 0)
+	if share := float64(sent[0].gone) / (rate * 0.15); share < 0.8 {
+		t.Errorf("%.2f of what the line could have carried", share)
+	}
+}
+
 // TestReturnedTurns: what was granted and could not be sent does not count as unsent for ever.
 func TestReturnedTurns(t *testing.T) {
 	t.Parallel()
