@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 )
 
@@ -22,9 +23,22 @@ func All() []Scenario {
 	}
 	return append(
 		all,
-		Scenario{Name: "sites-100x100", Sites: 100, Devices: 100, Quantum: time.Millisecond, Slice: 256 << 10},
-		Scenario{Name: "site-2000", Devices: 2000, Quantum: time.Millisecond, Slice: 256 << 10},
+		large("sites-100x100", 100, 100),
+		large("site-2000", 1, 2000),
+		warm(large("sites-100x100-warm", 100, 100)),
+		warm(large("site-2000-warm", 1, 2000)),
 	)
+}
+
+// large is sites at which devices have links to some of the others only. Devices look at what has come once in a
+// millisecond, and lines send a quarter of a piece at a time: that is coarse, and a third of the events.
+func large(name string, sites, devices int) Scenario {
+	return Scenario{Name: name, Sites: sites, Devices: devices, Quantum: time.Millisecond, Slice: 256 << 10}
+}
+
+func warm(sc Scenario) Scenario {
+	sc.Warm = true
+	return sc
 }
 
 // disturbances are twelve devices, 256 MiB, 100 Mbit/s, and something goes wrong, mostly with the first in rank: it is an
@@ -90,10 +104,12 @@ func Short() []Scenario {
 		switch sc.Name {
 		case "cold-1", "cold-12", "warm-12":
 			sc.Copies, sc.Makespan = 1.1, 1.5
-		case "sites-100x100":
+		case "sites-100x100", "sites-100x100-warm":
+			sc.Name = strings.Replace(sc.Name, "100x", "4x", 1)
 			sc.Sites, sc.Length, sc.Piece = 4, 16<<20, 1<<20
-		case "site-2000":
-			sc.Name, sc.Devices, sc.Length, sc.Piece = "site-300", 300, 16<<20, 1<<20
+		case "site-2000", "site-2000-warm":
+			sc.Name = strings.Replace(sc.Name, "2000", "300", 1)
+			sc.Devices, sc.Length, sc.Piece = 300, 16<<20, 1<<20
 		}
 		all = append(all, sc)
 	}

@@ -12,7 +12,7 @@ import (
 // Header prints the head of the table. Copies, makespan (of the healthy devices, each from its own start, over the bound)
 // and waste are medians over sites and seeds, with the worst in brackets; the origin's bytes by reason are in copies.
 func Header(w io.Writer) {
-	fmt.Fprintf(w, "%-14s %5s %-15s %-15s %-7s %-7s", "scenario", "sites", "copies", "makespan", "all", "waste")
+	fmt.Fprintf(w, "%-18s %5s %-15s %-15s %-7s %-7s", "scenario", "sites", "copies", "makespan", "all", "waste")
 	for _, r := range fetch.Reasons() {
 		fmt.Fprintf(w, " %8s", r)
 	}
@@ -22,7 +22,7 @@ func Header(w io.Writer) {
 // Print prints the result's row, and what was broken.
 func (r *Result) Print(w io.Writer) {
 	pair := func(of func(*Outcome) float64) string { return fmt.Sprintf("%.3f (%.3f)", r.Median(of), r.Worst(of)) }
-	fmt.Fprintf(w, "%-14s %5d %-15s %-15s %-7.2f %-7.4f", r.Scenario.Name, len(r.Outcomes),
+	fmt.Fprintf(w, "%-18s %5d %-15s %-15s %-7.2f %-7.4f", r.Scenario.Name, len(r.Outcomes),
 		pair(func(o *Outcome) float64 { return o.Copies }),
 		pair(func(o *Outcome) float64 { return o.Makespan }),
 		r.Median(func(o *Outcome) float64 { return o.All }),

@@ -10,7 +10,7 @@ import (
 // server for each peer, as events. Values and words are theirs.
 const (
 	minUnsent    = 256 << 10
-	unsentTime   = 250 * time.Millisecond
+	unsentTime   = 50 * time.Millisecond
 	queueTime    = 2 * time.Second
 	guessedRate  = 12.5e6
 	sampleTime   = 200 * time.Millisecond
@@ -42,6 +42,7 @@ type uplink struct {
 	sampled  time.Duration
 	drained  int64
 	idled    bool
+	filled   bool          // somebody had to wait for the uplink, and not for his own link
 	again    time.Duration // when to look again
 }
 
@@ -215,6 +216,7 @@ func (u *uplink) give() {
 		}
 		e := u.waiting[best]
 		if u.unsent > 0 && u.unsent+int64(u.slice(e.serving.current)) > limit {
+			u.filled = true
 			return // an arrival leads here again
 		}
 		u.waiting = slices.Delete(u.waiting, best, best+1)
@@ -325,8 +327,8 @@ func (u *uplink) sample() {
 	case d > 2*sampleTime:
 	case u.rate == 0, u.idled && r > u.rate:
 		u.rate = r
-	case !u.idled:
+	case !u.idled && (r > u.rate || u.filled):
 		u.rate += (r - u.rate) / 2
 	}
-	u.sampled, u.drained, u.idled = u.s.now, drained, u.all == 0
+	u.sampled, u.drained, u.idled, u.filled = u.s.now, drained, u.all == 0, false
 }
