@@ -61,6 +61,8 @@ const (
 	widthGain   = 1.10
 	idleLine    = 250 * time.Millisecond // the line may be idle so long before the next in rank steps in
 	idleTurn    = 100 * time.Millisecond // and so much longer for each rank below
+	crowdTurn   = 250 * time.Millisecond // between two ranks of a crowd: words take several hops
+	crowdMost   = 5 * time.Second        // at most, for the last of a crowd
 )
 
 func (w *siteWidth) adapt(now time.Duration, active int, rate float64) {

@@ -166,8 +166,8 @@ func (d *Core) outpaces(now time.Duration, c *claim) bool {
 // noticed count for a moment: otherwise all that start together would be first among those they know. In a crowd the place
 // is an estimate, the same for each device whomever it has links to: keys are spread evenly.
 func (d *Core) rank(now time.Duration) (place, of int) {
-	if d.crowd > len(d.order)+1+d.expected(now) { // those who were noticed are known better than by an estimate
-		return int(float64(d.crowd) * float64(d.key) / (1 << 64)), d.crowd
+	if d.crowded(now) {
+		return int(d.estimate()), d.crowd
 	}
 	of = 1
 	for _, c := range d.coming {
@@ -190,6 +190,16 @@ func (d *Core) rank(now time.Duration) (place, of int) {
 	}
 	return place, of
 }
+
+// crowded reports whether there are more members than this device knows. Those who were noticed are known better than by an
+// estimate.
+func (d *Core) crowded(now time.Duration) bool {
+	return d.crowd > 0 && d.crowd > len(d.order)+1+d.expected(now)
+}
+
+// estimate is this device's place in a crowd, not rounded. The size of a crowd is known too small, because nobody sees far,
+// so several devices believe to be first: they begin one after the other, and each looks first whether enough have begun.
+func (d *Core) estimate() float64 { return float64(d.crowd) * float64(d.key) / (1 << 64) }
 
 // quota is how many streams fall to this device: the site's streams are dealt out by rank (rule 4).
 func (d *Core) quota(now time.Duration) int {
@@ -215,7 +225,8 @@ func (d *Core) mayOpen(now time.Duration) bool {
 	if len(d.streams) >= maxStreams || d.holdsBack(now) {
 		return false
 	}
-	if len(d.streams) < d.quota(now) && now >= d.debt.thin {
+	crowded := d.crowded(now)
+	if !crowded && len(d.streams) < d.quota(now) && now >= d.debt.thin {
 		return true
 	}
 	if d.siteStreams() >= d.width.streams {
@@ -225,6 +236,9 @@ func (d *Core) mayOpen(now time.Duration) bool {
 	if d.origin.idle == 0 {
 		d.origin.idle = now
 		return false
+	}
+	if crowded {
+		return now-d.origin.idle >= min(time.Duration(d.estimate()*float64(crowdTurn)), crowdMost)
 	}
 	place, _ := d.rank(now)
 	return now-d.origin.idle >= idleLine+time.Duration(min(place, 50))*idleTurn

@@ -42,6 +42,7 @@ func getCommand() *cli.Command {
 			&cli.IntFlag{Name: "max-streams", Usage: "`NUMBER` of requests to origins that may be under way at once (default: 8)"},
 			&cli.StringFlag{Name: "max-memory", Usage: "`SIZE` of what other devices may fill: a fifth with what they are sent; from 20MiB on (default: 80MiB)"},
 			&cli.StringFlag{Name: "start-at", Usage: "look for other devices now, and begin to fetch at this `TIME`: 2026-12-01T22:00:00+01:00, as \"date -Is -d 22:00\" prints it"},
+			&cli.BoolFlag{Name: "sha256", Usage: "compute and print the SHA-256 of the whole file, also where the metainfo does not name it"},
 			&cli.StringFlag{Name: "group", Value: swarm.DefaultGroup, Usage: "`NAME` of the group to share with"},
 			&cli.BoolFlag{Name: "json", Usage: "print events, one object a line"},
 		},
@@ -68,6 +69,7 @@ type getOptions struct {
 	seed   time.Duration
 	at     time.Time // when fetching begins; zero or past: at once
 	group  string
+	sum    bool             // print the SHA-256 of the whole file
 	watch  func(fetch.View) // nil: nobody looks
 	getLimits
 }
@@ -91,6 +93,7 @@ func getOptionsOf(c *cli.Context) (opt getOptions, err error) {
 		source: c.Args().First(),
 		dir:    c.String("output"),
 		peers:  c.StringSlice("peer"),
+		sum:    c.Bool("sha256"),
 		seed:   c.Duration("seed"),
 		group:  c.String("group"),
 	}

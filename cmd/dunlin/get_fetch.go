@@ -7,6 +7,7 @@ import (
 	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/httpfallback"
 	"github.com/dunlin-project/dunlin/internal/fault"
+	"github.com/dunlin-project/dunlin/piecehash"
 	"github.com/dunlin-project/dunlin/store"
 )
 
@@ -16,7 +17,9 @@ func (g *getter) download(ctx context.Context) (_ shared, stats fetch.Stats, err
 	if origin != nil {
 		defer origin.Close()
 	}
-	part, err := store.BeginAt(ctx, g.path, g.meta.Manifest, store.Options{WholeHash: true, Expect: g.meta.SHA256, Log: g.log})
+	part, err := store.BeginAt(ctx, g.path, g.meta.Manifest, store.Options{
+		WholeHash: g.meta.SHA256 != nil || g.opt.sum, Expect: g.meta.SHA256, Log: g.log,
+	})
 	if err != nil {
 		return shared{}, stats, err
 	}
@@ -80,8 +83,17 @@ type roomCloser interface {
 
 // finish hands on what is whole and checked.
 func (g *getter) finish(f *store.File, part *store.Partial, room roomCloser, stats fetch.Stats) (shared, fetch.Stats, error) {
-	sum, _ := f.SHA256() // Options.WholeHash
-	return shared{sum, func() { room.Close(); f.Close(); part.Close() }}, stats, nil
+	return shared{sumOf(f), func() { room.Close(); f.Close(); part.Close() }}, stats, nil
+}
+
+// sumOf is the SHA-256 of the whole file, nil where it is not known: the pieces prove the file, so it is computed only when
+// the metainfo names it or somebody asks.
+func sumOf(f *store.File) *piecehash.Hash {
+	sum, ok := f.SHA256()
+	if !ok {
+		return nil
+	}
+	return &sum
 }
 
 func (g *getter) options(site fetch.Site, origin *httpfallback.Origin) fetch.Options {

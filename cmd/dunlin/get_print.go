@@ -76,7 +76,11 @@ func (v *lineView) done(d getDone) error {
 	if d.From.Total() > 0 {
 		from = fmt.Sprintf("origin %s, cache %s, peers %s, waste %s", sizeText(d.From.Origin), sizeText(d.From.Cache), sizeText(d.From.Peers), sizeText(d.Waste))
 	}
-	_, err := fmt.Fprintf(v.out, "%s: %s in %.1f s (%s)\n  sha256 %v\n  root   %v\n", d.File, sizeText(d.Bytes), d.Seconds, from, d.SHA256, d.Root)
+	sum := ""
+	if d.SHA256 != nil {
+		sum = fmt.Sprintf("  sha256 %v\n", d.SHA256)
+	}
+	_, err := fmt.Fprintf(v.out, "%s: %s in %.1f s (%s)\n%s  root   %v\n", d.File, sizeText(d.Bytes), d.Seconds, from, sum, d.Root)
 	return err
 }
 

@@ -131,7 +131,7 @@ func (g *getter) awaitStart(ctx context.Context) {
 
 // shared is the file, whole, while it is offered to others.
 type shared struct {
-	sum   piecehash.Hash
+	sum   *piecehash.Hash // nil where it was not computed
 	close func()
 }
 
@@ -148,7 +148,7 @@ func (g *getter) obtain(ctx context.Context) (shared, fetch.Stats, error) {
 	case err != nil:
 		return shared{}, fetch.Stats{}, err
 	}
-	sum, err := g.checkSum(f)
+	err = g.checkSum(f)
 	if err != nil {
 		f.Close()
 		return shared{}, fetch.Stats{}, err
@@ -158,19 +158,19 @@ func (g *getter) obtain(ctx context.Context) (shared, fetch.Stats, error) {
 		f.Close()
 		return shared{}, fetch.Stats{}, err
 	}
-	return shared{sum, func() { room.Close(); f.Close() }}, fetch.Stats{}, nil
+	return shared{sumOf(f), func() { room.Close(); f.Close() }}, fetch.Stats{}, nil
 }
 
 // checkSum compares the whole-file hash with what the metainfo says, if it says anything.
-func (g *getter) checkSum(f *store.File) (piecehash.Hash, error) {
+func (g *getter) checkSum(f *store.File) error {
 	sum, ok := f.SHA256()
 	if !ok {
-		return sum, fmt.Errorf("hash of %s is not known", g.path)
+		return fmt.Errorf("hash of %s is not known", g.path)
 	}
 	if want := g.meta.SHA256; want != nil && *want != sum {
-		return sum, g.contradiction(fault.New(fault.Untrusted, "its pieces lead to SHA-256 %v, want %v", sum, *want))
+		return g.contradiction(fault.New(fault.Untrusted, "its pieces lead to SHA-256 %v, want %v", sum, *want))
 	}
-	return sum, nil
+	return nil
 }
 
 // contradiction is the error of a metainfo file whose two hashes name different files.
@@ -180,7 +180,7 @@ func (g *getter) contradiction(err error) error {
 }
 
 // report is what the done event says.
-func (g *getter) report(sum piecehash.Hash, stats fetch.Stats) getDone {
+func (g *getter) report(sum *piecehash.Hash, stats fetch.Stats) getDone {
 	return getDone{
 		Event: "done", File: g.path, Bytes: g.meta.Manifest.Length(), Seconds: time.Since(g.start).Seconds(),
 		SHA256: sum, Root: g.meta.Manifest.Root(), From: stats.From, Waste: stats.Waste, Served: g.node.Served(),

@@ -32,15 +32,15 @@ type getView interface {
 
 // getDone is the event of a file that is there.
 type getDone struct {
-	Event   string         `json:"event"`
-	File    string         `json:"file"`
-	Bytes   int64          `json:"bytes"`
-	Seconds float64        `json:"seconds"`
-	SHA256  piecehash.Hash `json:"sha256"`
-	Root    piecehash.Root `json:"root"`
-	From    fetch.From     `json:"from"`   // every byte that arrived, waste included
-	Waste   int64          `json:"waste"`  // of these, what was not needed
-	Served  int64          `json:"served"` // to peers, until now
+	Event   string          `json:"event"`
+	File    string          `json:"file"`
+	Bytes   int64           `json:"bytes"`
+	Seconds float64         `json:"seconds"`
+	SHA256  *piecehash.Hash `json:"sha256,omitempty"` // nil where it was not computed
+	Root    piecehash.Root  `json:"root"`
+	From    fetch.From      `json:"from"`   // every byte that arrived, waste included
+	Waste   int64           `json:"waste"`  // of these, what was not needed
+	Served  int64           `json:"served"` // to peers, until now
 }
 
 func newGetView(out io.Writer, stderr *os.File, asJSON bool) getView {
