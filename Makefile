@@ -51,6 +51,9 @@ bench-disturb:  ## the same site when devices die, lie, crawl or are kept apart 
 bench-short:  ## both, small, for what must hold on any machine (root)
 	DUNLIN_E2E=1 $(GO) test -count=1 -v -short -timeout 5m ./bench/site
 
-.PHONY: bench-pair
+.PHONY: bench-pair bench-pair-short
 bench-pair:  ## one seeder, one leecher on loopback, against libtorrent and curl (root); prints figures
 	DUNLIN_E2E=1 $(GO) test -count=1 -v -timeout 30m ./bench/pair -args $(BENCH_PAIR)
+
+bench-pair-short:  ## the same, small, for what must hold on any machine (root)
+	DUNLIN_E2E=1 $(GO) test -count=1 -v -short -timeout 5m ./bench/pair
