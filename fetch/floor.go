@@ -1,6 +1,9 @@
 package fetch
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // floor is rule 11, HTTP alone is the floor: when the LAN holds what is missing and has been slower than the origin for five
 // seconds, both are used. Whether that helps is measured, because a device whose own line is slow gets no more from anywhere:
@@ -8,7 +11,9 @@ import "time"
 type floor struct {
 	both  bool          // what members have is drawn too
 	from  time.Duration // since when the LAN looks slower, or since when both are used; 0 = it does not
-	alone float64       // what the LAN brought before both were used, in bytes per second
+	alone float64       // what the LAN can bring by itself, in bytes per second
+	peak  float64       // the LAN's rate at its best in the last while; it fades
+	at    time.Duration // when peak was last looked at
 	vain  int           // how often both brought no more than the LAN
 	until time.Duration // not again before
 }
@@ -17,23 +22,25 @@ const (
 	floorTrial = 2500 * time.Millisecond // so long both are used before it is judged whether that helps; a little over what a meter covers
 	floorGain  = 1.2                     // they must bring so many times what the LAN brought
 	floorPause = 30 * time.Second        // after a trial in vain; doubles
+	floorFade  = 10 * time.Second        // in so long a peak falls to half
 )
 
 // judgeLAN decides whether what members have is drawn too.
 func (d *Core) judgeLAN(now time.Duration) {
 	f := &d.floor
 	rate := d.lan.rate(now)
+	f.peak, f.at = max(rate, f.peak*math.Exp2(-(now-f.at).Seconds()/floorFade.Seconds())), now
 	switch {
 	case !d.backlog(rate) || d.limited(now):
 		f.both, f.from = false, 0
 	case f.both:
 		d.judgeBoth(now, rate)
-	case now < f.until || d.origin.mine > 0 && slowerLAN*rate >= d.origin.mine:
+	case now < f.until || d.origin.mine > 0 && slowerLAN*f.peak >= d.origin.mine:
 		f.from = 0
 	case f.from == 0:
 		f.from = now
 	case now-f.from >= slowLAN:
-		f.both, f.from, f.alone = true, now, rate
+		f.both, f.from, f.alone = true, now, f.peak
 	}
 }
 
