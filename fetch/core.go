@@ -135,11 +135,12 @@ type Core struct {
 	width      siteWidth
 	origin     originState
 
-	lan    meter
-	link   float64 // the highest rate of a link that was seen, in bytes per second
-	floor  floor
-	heldAt time.Duration // when the limit of the whole download last held this device back, 0 = never
-	out    []Action
+	lan      meter
+	link     float64 // the highest rate of a link that was seen, in bytes per second
+	floor    floor
+	lastIdle time.Duration // since when nobody draws and little is missing, 0 = not so
+	heldAt   time.Duration // when the limit of the whole download last held this device back, 0 = never
+	out      []Action
 }
 
 // pieceState is what the decision knows about one piece.

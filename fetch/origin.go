@@ -110,6 +110,7 @@ func (d *Core) drawOrigin(now time.Duration) {
 			d.endStream(st)
 		}
 	}
+	d.reclaim(now)
 	for d.mayOpen(now) {
 		st := &stream{size: minSubRange}
 		d.streams = append(d.streams, st)
