@@ -35,6 +35,7 @@ demo: build  ## one update from its publisher to three devices, as real processe
 
 e2e: build  ## several hosts in network namespaces, nginx, minisign, libtorrent (root)
 	DUNLIN_E2E=1 $(GO) test -count=1 -p 1 -timeout 20m ./e2e/...
+	DUNLIN_E2E=1 $(GO) test -count=1 -timeout 5m -run TestALargeSite ./swarm
 
 fuzz:  ## every fuzz target for ten seconds
 	@set -e; for pkg in $$($(GO) list ./...); do \
