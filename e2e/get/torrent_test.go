@@ -49,7 +49,7 @@ func TestTorrentsOfLibtorrent(t *testing.T) {
 	n := startNginx(t, web, "0")
 	for _, kind := range []string{"v2", "hybrid"} {
 		dir := t.TempDir()
-		d := get(t, libtorrent(t, kind, c.path, n.url(c.name)), "-o", dir).done()
+		d := get(t, libtorrent(t, kind, c.path, n.url(c.name)), "-o", dir, "--sha256").done()
 		c.isThere(t, dir)
 		if d.Root != c.m.Root() || d.SHA256 != c.sum {
 			t.Errorf("%s: %+v", kind, d)
