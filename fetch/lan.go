@@ -218,7 +218,7 @@ func (d *Core) queue(m *member, i int) time.Duration {
 func (d *Core) pickLate(now time.Duration, m *member, late []lateAsk, end bool) int {
 	for _, a := range late {
 		i := a.piece
-		if a.of != m && d.piece[i].asked == 1 && m.have.Has(i) && now-a.since > d.lateAfter(m, i, end) && d.mayDouble(i) {
+		if a.of != m && a.of.ask(i) == a.ask && d.piece[i].asked == 1 && m.have.Has(i) && now-a.since > d.lateAfter(m, i, end) && d.mayDouble(i) {
 			return i
 		}
 	}

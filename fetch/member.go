@@ -246,20 +246,33 @@ func (d *Core) pause(now time.Duration, m *member) {
 	}
 }
 
-// resume ends a pause. The member is asked for one piece, and counts again when it answers.
+// resume ends a pause: the member is asked for one piece, and counts again when it answers. While there is nothing to ask
+// it for, the pause goes on: a member that were neither paused nor counted would never be asked again.
 func (d *Core) resume(now time.Duration, m *member) {
-	m.paused = false
-	m.lastGot = m.until
-	if d.c.Pieces()-d.have.Count() < fewLeft {
+	i := d.probe(now, m)
+	if i < 0 {
+		m.until = now + time.Second
 		return
 	}
+	m.paused = false
+	m.lastGot = now
+	d.ask(now, m, i)
+}
+
+// probe returns the piece to ask a member for that has failed, or -1. The last pieces are not risked on it while the origin
+// delivers.
+func (d *Core) probe(now time.Duration, m *member) int {
+	origin := d.cfg.Origin && !d.origin.dead && d.origin.failures == 0 && now >= d.origin.until
 	n := d.c.Pieces()
+	if origin && n-d.have.Count() < fewLeft {
+		return -1
+	}
 	for at, k := d.rng.IntN(n), 0; k < n; k++ {
 		if i := (at + k) % n; m.have.Has(i) && d.missing(i) {
-			d.ask(now, m, i)
-			return
+			return i
 		}
 	}
+	return -1
 }
 
 // answers notes that a member has answered.
