@@ -100,6 +100,26 @@ func TestReserveWhereTheDiskCannotPreallocate(t *testing.T) {
 	mustBeFull(t, p.sync())
 }
 
+// TestReserveIsKeptBesidePuts: what a group sync finds reaches the next Put, and once there is room the download goes on.
+func TestReserveIsKeptBesidePuts(t *testing.T) {
+	t.Parallel()
+	const reserve = 256 << 10
+	dir := smallDisk(t, "2m")
+	s := newSample(t, 40)
+	p := closing(t, must[*Partial](t)(BeginAt(t.Context(), filepath.Join(dir, "f"), s.m, Options{Reserve: reserve})))
+	p.sparse = true
+	filler := fillDisk(t, dir)
+	info := must[os.FileInfo](t)(os.Stat(filler))
+	try(t, os.Truncate(filler, info.Size()-reserve/2)) // room for pieces, but only in the reserve
+	p.unsynced.Store(syncBytes - 1)
+	s.put(t, p, 0)
+	p.behind.Wait()
+	_, err := p.Put(1, s.piece(1))
+	mustBeFull(t, err)
+	try(t, os.Remove(filler))
+	s.put(t, p, 1)
+}
+
 // fillDisk leaves no room on the disk of dir, and returns the file that takes it.
 func fillDisk(t *testing.T, dir string) string {
 	t.Helper()

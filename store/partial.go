@@ -62,6 +62,7 @@ type Partial struct {
 	unsynced atomic.Int64 // bytes written since the last sync began
 	lastSync atomic.Int64 // when it began, as nanoseconds since start
 	broken   atomic.Pointer[error]
+	late     atomic.Pointer[error] // of the last group sync beside Puts; the next Put takes it
 }
 
 // stage is how far a Partial has come.
@@ -98,6 +99,9 @@ func (p *Partial) Put(i int, b []byte) (fresh bool, err error) {
 // write writes a checked piece. Two at once for one piece write the same bytes.
 func (p *Partial) write(i int, b []byte) error {
 	if err := p.broken.Load(); err != nil {
+		return *err
+	}
+	if err := p.late.Swap(nil); err != nil {
 		return *err
 	}
 	if has, sure := p.look(i); has && sure {

@@ -25,7 +25,9 @@ func (p *Partial) syncBeside() {
 	}
 	p.behind.Go(func() {
 		defer p.syncing.Unlock()
-		_ = p.syncLocked() // kept in broken, for the next Put
+		if err := p.syncLocked(); err != nil {
+			p.late.Store(&err)
+		}
 	})
 }
 
