@@ -38,11 +38,20 @@ type pair struct {
 // connect serves the content, under the number 7, to an asker.
 func connect(t *testing.T, c *Content) *pair {
 	t.Helper()
-	a, b := conntest.Pair(t)
-	p := &pair{a: a, memory: NewMemory(0)}
 	up := upload.New(0)
 	ctx, cancel := context.WithCancel(context.Background())
-	p.wg.Go(func() { up.Run(ctx) })
+	var wg sync.WaitGroup
+	wg.Go(func() { up.Run(ctx) })
+	t.Cleanup(func() { cancel(); wg.Wait() })
+	return connectTo(t, c, up)
+}
+
+// connectTo does so with a scheduler that others may use too.
+func connectTo(t *testing.T, c *Content, up *upload.Scheduler) *pair {
+	t.Helper()
+	a, b := conntest.Pair(t)
+	p := &pair{a: a, memory: NewMemory(0)}
+	ctx, cancel := context.WithCancel(context.Background())
 	p.wg.Go(func() {
 		s, err := b.AcceptStream()
 		if err != nil {
@@ -188,6 +197,40 @@ func TestWhoWaitsForLongIsToldSo(t *testing.T) {
 	}
 	if _, err := p.get(t.Context(), m, 1); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestNobodyWaitsForEverForATurn: on an uplink that others have used up, who has not been begun with is told busy after a
+// while, and a cancelled request does not keep the link from the next.
+func TestNobodyWaitsForEverForATurn(t *testing.T) {
+	t.Parallel()
+	data, m := fetchtest.Content(3, 1<<20, 256<<10)
+	c := NewContent(m, full{fetchtest.FullPart(m, data)})
+	up := upload.New(1) // after the first slices a byte a second
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { up.Run(ctx) })
+	t.Cleanup(func() { cancel(); wg.Wait() })
+	first, second := connectTo(t, c, up), connectTo(t, c, up)
+	wg.Go(func() { _, _ = first.get(ctx, m, 0) })
+	for first.sent.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(50 * time.Millisecond) // what may be sent at once is gone
+
+	var busy *fetch.BusyError
+	start := time.Now()
+	if _, err := second.get(t.Context(), m, 1); !errors.As(err, &busy) || time.Since(start) < tired/2 {
+		t.Errorf("%v after %v, want busy after a while", err, time.Since(start))
+	}
+	short, stop := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer stop()
+	if _, err := second.get(short, m, 2); err == nil {
+		t.Error("there was a turn after all")
+	}
+	start = time.Now()
+	if _, err := second.get(t.Context(), m, 3); !errors.As(err, &busy) {
+		t.Errorf("after a cancelled request: %v", err)
 	}
 }
 

@@ -65,6 +65,7 @@ type server struct {
 	pending []pending
 	current *wire.Request // being answered
 	dropped bool          // the peer has cancelled current
+	stop    func()        // ends current's wait for its turn; nil while it has none
 }
 
 // pending is a request with the content that it was found to mean. Its piece is promised to the scheduler.
@@ -179,6 +180,9 @@ func (v *server) cancel(id uint32) {
 	defer v.mu.Unlock()
 	if v.current != nil && v.current.ID == id {
 		v.dropped = true
+		if v.stop != nil {
+			v.stop()
+		}
 	}
 	v.forgetLocked(func(p pending) bool { return p.ID == id })
 }
@@ -306,7 +310,7 @@ func (v *server) answer(ctx context.Context, r pending) error {
 		}
 		n := min(wire.MaxSlice, size-off)
 		b := wire.AppendSlice(frame[:0], c.squeeze.slice(m, off, data[off:off+n]))
-		if err := v.Flow.Turn(ctx, len(b), r.part(off, n)); err != nil {
+		if ok, err := v.turn(ctx, r, off, n, len(b)); !ok {
 			return err
 		}
 		if err := v.push(b, p); err != nil {
@@ -316,6 +320,41 @@ func (v *server) answer(ctx context.Context, r pending) error {
 		off += n
 	}
 	return nil
+}
+
+// turn waits for the turn of n bytes of the piece from off on, which are size bytes on the wire. It reports false when the
+// request is over: cancelled, or answered busy, because a first slice has waited for as long as a request may. The order of
+// turns may leave a request behind for ever, and a requester that hears nothing takes this device for dead.
+func (v *server) turn(ctx context.Context, r pending, off, n, size int) (ok bool, err error) {
+	wait, stop := context.WithCancel(ctx)
+	if off == 0 {
+		wait, stop = context.WithTimeout(ctx, max(tired-time.Since(r.since), tired/4)) // reading the piece may have taken its time
+	}
+	defer stop()
+	if !v.stoppable(stop) {
+		return false, nil
+	}
+	defer v.stoppable(nil)
+	err = v.Flow.Turn(wait, size, r.part(off, n))
+	switch {
+	case err == nil:
+		return true, nil
+	case ctx.Err() != nil:
+		return false, err
+	case !v.wanted():
+		v.Flow.GiveUp(r.part(off, n))
+		return false, nil
+	default:
+		return false, v.refuse(&wire.Busy{ID: r.ID, Retry: v.Flow.Wait(1, r.content.m.PieceLength())})
+	}
+}
+
+// stoppable says how a cancel ends the wait for a turn, and reports false when it has come already.
+func (v *server) stoppable(stop func()) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.stop = stop
+	return !v.dropped
 }
 
 // missing answers a request whose piece cannot be read. In the middle of a piece there is no way to say so.

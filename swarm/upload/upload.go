@@ -343,6 +343,15 @@ func (u *Scheduler) note(now time.Time, p Part) {
 	}
 }
 
+// GiveUp says that a copy of the part's piece that was begun is not sent to its end: nobody waits for it any more.
+func (f *Flow) GiveUp(p Part) {
+	f.up.mu.Lock()
+	defer f.up.mu.Unlock()
+	if p.Begun {
+		delete(f.up.going, p.Copies)
+	}
+}
+
 func (u *Scheduler) limit() int64 {
 	return max(minUnsent, int64(u.rate*unsentTime.Seconds()))
 }
