@@ -138,6 +138,7 @@ type Core struct {
 	lan      meter
 	link     float64 // the highest rate of a link that was seen, in bytes per second
 	floor    floor
+	givenUp  []givenUp
 	lastIdle time.Duration // since when nobody draws and little is missing, 0 = not so
 	heldAt   time.Duration // when the limit of the whole download last held this device back, 0 = never
 	out      []Action

@@ -1,6 +1,9 @@
 package fetch
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // lastAge is how long one of the last pieces must have been asked for before it is drawn once more.
 const lastAge = time.Second
@@ -43,7 +46,7 @@ func (d *Core) crawls(now time.Duration, a *ask) bool {
 	return got == 0 || age.Seconds()*float64(a.left)/got > 3*mine
 }
 
-// giveUp forgets that a member has a piece: it comes too slowly.
+// giveUp leaves a piece of a member's alone, because it comes too slowly: it is drawn instead.
 func (d *Core) giveUp(m *member, i int) {
 	d.dropAsk(m, i)
 	d.do(Cancel{Peer: m.id, Piece: i})
@@ -51,4 +54,24 @@ func (d *Core) giveUp(m *member, i int) {
 		d.piece[i].avail--
 	}
 	d.piece[i].overdue = true
+	d.givenUp = append(d.givenUp, givenUp{m, i})
+}
+
+// givenUp is a piece that a member has and that is drawn all the same.
+type givenUp struct {
+	m     *member
+	piece int
+}
+
+// takeUp goes back to members for pieces that were given up and could not be drawn: they say only once what they have.
+func (d *Core) takeUp(first, end int) {
+	d.givenUp = slices.DeleteFunc(d.givenUp, func(g givenUp) bool {
+		if g.piece < first || g.piece >= end {
+			return false
+		}
+		if d.members[g.m.id] == g.m && g.m.have.Set(g.piece) && g.m.counted {
+			d.reach(g.piece)
+		}
+		return true
+	})
 }

@@ -64,3 +64,45 @@ func TestRule3TheLastPieceOfASlowHolderIsDrawnAgain(t *testing.T) {
 		})
 	}
 }
+
+// TestAPieceThatCannotBeDrawnIsTakenUpAgain: the origin dies just when the last piece of a crawling holder is drawn.
+func TestAPieceThatCannotBeDrawnIsTakenUpAgain(t *testing.T) {
+	t.Parallel()
+	const pieces = 4
+	d := newDesk(t, pieces, func(c *fetch.Config) { c.Warm = true })
+	d.join(0, "slow", 0)
+	again, asked := false, false
+	under := map[int]fetch.Draw{}
+	for now := 100 * ms; now < 6*sec; now += 100 * ms {
+		d.at(now)
+		for _, a := range d.acts {
+			switch a := a.(type) {
+			case fetch.Draw:
+				again = again || a.First == 0
+				under[a.ID] = a
+			case fetch.Ask:
+				asked = asked || again
+			}
+		}
+		d.acts = nil
+		for id, a := range under {
+			switch {
+			case a.First == 0:
+				d.core.DrawEnded(now, id, fetch.DrawDead)
+				delete(under, id)
+			case now > 1500*ms:
+				for i := a.First; i < a.First+a.Count; i++ {
+					d.core.Stored(now, i, "")
+				}
+				d.core.DrawEnded(now, id, fetch.DrawOK)
+				delete(under, id)
+			default:
+				d.core.DrawProgress(now, id, 200<<10)
+			}
+		}
+		d.core.AskProgress(now, "slow", 0, 10<<10)
+	}
+	if !again || !asked {
+		t.Errorf("drawn %v, then asked for again %v", again, asked)
+	}
+}

@@ -239,6 +239,7 @@ func (d *Core) DrawEnded(now time.Duration, id int, res DrawResult) {
 	if res == DrawOK && !lost {
 		return
 	}
+	d.takeUp(dr.first, dr.end)
 	st := dr.st
 	d.say(SayRelease{First: dr.claim.first, Count: dr.claim.end - dr.claim.first})
 	st.next = st.end

@@ -259,3 +259,49 @@ func TestFirstCopiesFirst(t *testing.T) {
 		}
 	})
 }
+
+// TestOneCopyAtATime: a further copy of a piece waits for the end of the one before, but only for a while, and other pieces
+// do not wait.
+func TestOneCopyAtATime(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		after func(f *Flow, p Part) // what happens to the first copy
+		most  time.Duration         // so long at most the second waits
+		least time.Duration
+	}{
+		"it goes on":     {func(*Flow, Part) {}, maxCopyTime, minCopyTime},
+		"it is given up": {func(f *Flow, p Part) { f.GiveUp(p) }, minCopyTime / 2, 0},
+		"it ends": {func(f *Flow, p Part) {
+			p.Last = true
+			_ = f.Turn(context.Background(), wire.MaxSlice, p)
+		}, minCopyTime / 2, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				u := New(0)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				go u.Run(ctx)
+				line := &uplink{rate: 1e8, start: time.Now()}
+				one, two := line.flow(u), line.flow(u)
+				piece, other := uint8(0), uint8(0)
+				first := Part{Copies: &piece, Size: 1 << 20}
+				if err := one.sendPart(ctx, wire.MaxSlice, first); err != nil {
+					t.Fatal(err)
+				}
+				start := time.Now()
+				if err := two.sendPart(ctx, wire.MaxSlice, Part{Copies: &other, Size: 1 << 20}); err != nil || time.Since(start) > minCopyTime/2 {
+					t.Errorf("another piece waited %v, %v", time.Since(start), err)
+				}
+				first.Begun = true
+				c.after(one.Flow, first)
+				start = time.Now()
+				err := two.sendPart(ctx, wire.MaxSlice, Part{Copies: &piece, Size: 1 << 20})
+				if took := time.Since(start); err != nil || took < c.least || took > c.most {
+					t.Errorf("the second copy waited %v (%v), want %v to %v", took, err, c.least, c.most)
+				}
+			})
+		})
+	}
+}
