@@ -228,7 +228,6 @@ func TestNobodyWaitsForEverForATurn(t *testing.T) {
 	if _, err := second.get(short, m, 2); err == nil {
 		t.Error("there was a turn after all")
 	}
-	start = time.Now()
 	if _, err := second.get(t.Context(), m, 3); !errors.As(err, &busy) {
 		t.Errorf("after a cancelled request: %v", err)
 	}
