@@ -217,18 +217,19 @@ func TestSlowReader(t *testing.T) {
 		t.Skip("waits for a timeout")
 	}
 	t.Parallel()
-	data, m := fetchtest.Content(2, 4*4<<20, 4<<20)
+	const readers, each = 6, 4 // pieces of their own, so that none of them waits for another's copy and is told busy
+	data, m := fetchtest.Content(2, readers*each<<20, 1<<20)
 	n := startNode(t, func(c *Config) { c.Limits.Loaded = 1 }) // room for a piece or two: the least there is
 	if _, err := n.Join(fetchtest.FullPart(m, data)); err != nil {
 		t.Fatal(err)
 	}
 	var slow []*raw
-	for range 6 {
+	for k := range readers {
 		r := newMember(t, n)
 		r.joinAs()
 		s := r.open(wire.PieceProtocol)
-		for i := range 4 {
-			r.write(s, wire.EncodeAsk(&wire.Request{ID: uint32(i), Room: 1, Piece: i}))
+		for i := range each {
+			r.write(s, wire.EncodeAsk(&wire.Request{ID: uint32(i), Room: 1, Piece: each*k + i}))
 		}
 		slow = append(slow, r)
 	}
@@ -236,9 +237,9 @@ func TestSlowReader(t *testing.T) {
 	quick := newMember(t, n)
 	quick.joinAs()
 	s := quick.open(wire.PieceProtocol)
-	quick.write(s, wire.EncodeAsk(&wire.Request{ID: 7, Room: 1, Piece: 1}))
+	quick.write(s, wire.EncodeAsk(&wire.Request{ID: 7, Room: 1, Piece: 0})) // one that a slow reader is being sent
 	rd, got := wire.NewReader(s), 0
-	for got < 4<<20 {
+	for got < 1<<20 {
 		a, size, err := rd.NextAnswer()
 		if err != nil {
 			t.Fatal(err)

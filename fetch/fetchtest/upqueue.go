@@ -16,7 +16,7 @@ const (
 	fairShare     = 16  // requests that are queued whatever the uplink
 	longestWait   = time.Second
 	minCopyTime   = 100 * time.Millisecond
-	maxCopyTime   = time.Second
+	maxCopyTime   = 750 * time.Millisecond
 )
 
 // upQueue is the order in which a device serves. The zero value is ready.

@@ -16,7 +16,7 @@ const (
 	sampleTime   = 200 * time.Millisecond
 	stalledAfter = 500 * time.Millisecond
 	minCopyTime  = 100 * time.Millisecond
-	maxCopyTime  = time.Second
+	maxCopyTime  = 750 * time.Millisecond
 	guessedCopy  = 250 * time.Millisecond
 	shortWait    = 50 * time.Millisecond
 	longWait     = 2 * time.Second

@@ -26,7 +26,7 @@ const (
 	stalledAfter = 500 * time.Millisecond // a link that got rid of nothing for so long holds up only itself
 	muxHeaders   = 12                     // bytes around a message before encryption
 	minCopyTime  = 100 * time.Millisecond // a piece is sent to one peer alone for so long
-	maxCopyTime  = time.Second            // at most: who takes nothing must not hold up the others
+	maxCopyTime  = 750 * time.Millisecond // at most: who takes nothing must not hold up the others until they are told busy
 	guessedCopy  = 250 * time.Millisecond // the same before the uplink's rate is known
 	staleCopy    = time.Minute            // a copy that was begun and never ended: its stream broke
 	maxTurn      = wire.MaxMessage + 64   // bytes of the largest frame
