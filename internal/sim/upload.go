@@ -18,6 +18,7 @@ const (
 	minCopyTime  = 100 * time.Millisecond
 	maxCopyTime  = 750 * time.Millisecond
 	guessedCopy  = 250 * time.Millisecond
+	starvedAfter = 2 * time.Second
 	shortWait    = 50 * time.Millisecond
 	longWait     = 2 * time.Second
 	maxPending   = 16
@@ -61,6 +62,8 @@ type serving struct {
 	waiting bool // for a turn
 	unsent  int64
 	moved   time.Duration
+	wanting bool          // it wants a turn, and was given none
+	since   time.Duration // for so long
 }
 
 func (u *uplink) pace() float64 {
@@ -159,6 +162,9 @@ func (u *uplink) queue(e *edge) {
 		return
 	}
 	v.waiting = true
+	if !v.wanting {
+		v.wanting, v.since = true, u.s.now
+	}
 	u.waiting = append(u.waiting, e)
 }
 
@@ -186,6 +192,16 @@ func (u *uplink) place(t *transfer) int {
 	return 1 + int(u.pieces[t.first].copies)
 }
 
+// turn is the place of what a link sends next, or the first for one that has waited for long.
+func (u *uplink) turn(e *edge) int {
+	v := &e.serving
+	rounds := seconds(2 * float64(len(u.waiting)) * float64(v.current.size) / u.pace())
+	if v.wanting && u.s.now-v.since > max(starvedAfter, rounds) {
+		return 0
+	}
+	return u.place(v.current)
+}
+
 func (u *uplink) order(t *transfer) int {
 	if u.held(t) {
 		return math.MaxInt
@@ -207,7 +223,7 @@ func (u *uplink) give() {
 			if t == nil {
 				continue
 			}
-			if (best < 0 || u.place(t) < u.place(u.waiting[best].serving.current)) && !u.othersFirst(e, share) && !u.held(t) {
+			if (best < 0 || u.turn(e) < u.turn(u.waiting[best])) && !u.othersFirst(e, share) && !u.held(t) {
 				best = i
 			}
 		}
@@ -269,6 +285,7 @@ func (u *uplink) grant(e *edge) {
 			p.copies++
 		}
 	}
+	v.wanting = false
 	n := u.slice(t)
 	t.granted += int64(n)
 	v.unsent += int64(n)

@@ -28,6 +28,7 @@ const (
 	minCopyTime  = 100 * time.Millisecond // a piece is sent to one peer alone for so long
 	maxCopyTime  = 750 * time.Millisecond // at most: who takes nothing must not hold up the others until they are told busy
 	guessedCopy  = 250 * time.Millisecond // the same before the uplink's rate is known
+	starvedAfter = 2 * time.Second        // a link that wanted its turn for so long comes first, whatever piece it wants
 	staleCopy    = time.Minute            // a copy that was begun and never ended: its stream broke
 	maxTurn      = wire.MaxMessage + 64   // bytes of the largest frame
 	burstTime    = 100 * time.Millisecond // of a limit: what may leave at once, so that a late timer costs no rate
@@ -99,6 +100,7 @@ type Flow struct {
 	handed int64 // bytes given to the muxer, headers included; never behind what it has written
 	unsent int64
 	moved  time.Time // when unsent was last seen to fall, or to be nothing
+	since  time.Time // since when a turn is wanted and none was given, also by requests that are over; zero: none is
 }
 
 // New returns a scheduler for an uplink of which at most bytesPerSecond may be used; 0 is all there is. Turns are given
@@ -184,6 +186,9 @@ func (f *Flow) Turn(ctx context.Context, n int, p Part) error {
 	u := f.up
 	t := &turn{flow: f, n: n, part: p, ok: make(chan struct{})}
 	u.mu.Lock()
+	if f.since.IsZero() {
+		f.since = time.Now()
+	}
 	u.waiting = append(u.waiting, t)
 	if len(u.waiting) == 1 {
 		u.give(time.Now())
@@ -239,7 +244,7 @@ func (u *Scheduler) give(now time.Time) time.Duration {
 	}
 	limit := u.limit()
 	share := max(limit/int64(max(len(u.flows), 1)), wire.MaxSlice)
-	slices.SortStableFunc(u.waiting, func(a, b *turn) int { return cmp.Compare(a.part.place(), b.part.place()) })
+	slices.SortStableFunc(u.waiting, func(a, b *turn) int { return cmp.Compare(u.place(now, a), u.place(now, b)) })
 	rest := u.waiting[:0]
 	for i, t := range u.waiting {
 		if u.othersFirst(now, t, share) || u.held(now, t.part) {
@@ -266,6 +271,16 @@ func (u *Scheduler) give(now time.Time) time.Duration {
 func (u *Scheduler) othersFirst(now time.Time, t *turn, share int64) bool {
 	f := t.flow
 	return len(u.flows) > 1 && f.unsent > 0 && f.unsent+int64(t.n) > share || now.Sub(f.moved) > stalledAfter
+}
+
+// place orders turns by their parts. A link that has wanted one for two rounds of a piece for everybody comes first: who is
+// late to a site wants what was sent often, and would get nothing while there are first copies to send.
+func (u *Scheduler) place(now time.Time, t *turn) int {
+	rounds := time.Duration(2 * float64(len(u.waiting)) * float64(t.part.Size) / u.pace() * float64(time.Second))
+	if now.Sub(t.flow.since) > max(starvedAfter, rounds) {
+		return 0
+	}
+	return t.part.place()
 }
 
 // held reports whether a part must wait because a copy of its piece is on its way.
@@ -318,6 +333,7 @@ func (u *Scheduler) grant(now time.Time, t *turn) {
 	if f.unsent == 0 {
 		f.moved = now // it had nothing to get rid of
 	}
+	f.since = time.Time{}
 	u.note(now, t.part)
 	n := int64(t.n)
 	f.handed += n + muxHeaders

@@ -305,3 +305,37 @@ func TestOneCopyAtATime(t *testing.T) {
 		})
 	}
 }
+
+// TestNobodyStarves: a link that wants a piece which was sent often gets it, though another always has first copies to ask for.
+func TestNobodyStarves(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		u := New(1 << 20)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go u.Run(ctx)
+		line := &uplink{rate: 1e8, start: time.Now()}
+		greedy, late := line.flow(u), line.flow(u)
+		for range 3 { // there is always one of them waiting
+			go func() {
+				for ctx.Err() == nil {
+					fresh := uint8(0)
+					_ = greedy.sendPart(ctx, wire.MaxSlice, Part{Copies: &fresh, Size: wire.MaxSlice, Last: true})
+				}
+			}()
+		}
+		time.Sleep(time.Second)
+		often := uint8(5)
+		for range 3 { // also by requests that were told busy meanwhile
+			start, got := time.Now(), false
+			for !got && time.Since(start) < 2*starvedAfter {
+				short, stop := context.WithTimeout(ctx, 300*time.Millisecond)
+				got = late.sendPart(short, wire.MaxSlice, Part{Copies: &often, Size: wire.MaxSlice}) == nil
+				stop()
+			}
+			if !got {
+				t.Fatalf("nothing for %v", time.Since(start))
+			}
+		}
+	})
+}
