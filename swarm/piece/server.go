@@ -19,6 +19,9 @@ const (
 	maxPending = 16          // requests that wait; more are answered busy
 	tired      = time.Second // a request that has waited so long is answered busy: the piece may be elsewhere by now
 	stall      = 250 * time.Millisecond
+	// leastTurn is how long a request waits for its first turn however long it took to read its piece: longer than a copy of
+	// the piece that is on its way holds it up.
+	leastTurn = 800 * time.Millisecond
 )
 
 // Source is where pieces are read from.
@@ -328,7 +331,7 @@ func (v *server) answer(ctx context.Context, r pending) error {
 func (v *server) turn(ctx context.Context, r pending, off, n, size int) (ok bool, err error) {
 	wait, stop := context.WithCancel(ctx)
 	if off == 0 {
-		wait, stop = context.WithTimeout(ctx, max(tired-time.Since(r.since), tired/4)) // reading the piece may have taken its time
+		wait, stop = context.WithTimeout(ctx, max(tired-time.Since(r.since), leastTurn)) // reading the piece may have taken its time
 	}
 	defer stop()
 	if !v.stoppable(stop) {
