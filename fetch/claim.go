@@ -11,6 +11,7 @@ type claim struct {
 	bytes      int64
 	done       int64
 	rate       float64
+	since      time.Duration // when it was first heard
 	moved      time.Duration // when done last grew
 	unsaid     int           // of a member without a link: pieces it has not said to have
 }
@@ -54,7 +55,7 @@ func (d *Core) hearClaim(now time.Duration, m *member, s SayClaim) {
 	if m.deaths >= 3 || len(m.claims) >= maxClaims {
 		return
 	}
-	c := &claim{first: s.First, end: s.First + s.Count, rate: float64(s.Rate), done: s.Done, moved: now, unsaid: s.Count}
+	c := &claim{first: s.First, end: s.First + s.Count, rate: float64(s.Rate), done: s.Done, since: now, moved: now, unsaid: s.Count}
 	for i := c.first; i < c.end; i++ {
 		c.bytes += d.c.PieceSize(i)
 		d.piece[i].claimed++

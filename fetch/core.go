@@ -39,6 +39,7 @@ const (
 	thinFor        = 30 * time.Second        // and so long that holds
 	minUnstarted   = 60 * time.Millisecond   // a request without a byte for so long goes to an idle holder instead:
 	maxUnstarted   = 150 * time.Millisecond  // some times what the best link needs for a piece, within these
+	stealAge       = time.Second             // a younger claim is not stolen: the rate that it says comes of its first bytes
 	stuckDraw      = time.Second             // an origin range without a byte for so long may be asked of members
 	minAskPatience = 2 * time.Second         // a request without a byte
 	unknownAsk     = 1250 * time.Millisecond // the same, of a member that has never answered: a live one does within a second
@@ -109,21 +110,21 @@ type Core struct {
 	have  piecehash.Bitmap
 	piece []pieceState
 
-	key      uint64 // of this device, see peerKey
-	members  map[PeerID]*member
-	order    []*member // sorted by key: the ranking that all devices share
-	ranks    []uint16  // per span: how many members rank above this device (incremental owner map)
-	askable  []int     // pieces to look at when a link is free; may hold stale entries
-	inAsk    int64     // bytes asked of peers and not arrived
-	distant  []*member // members without a link (rule 8), sorted by key
-	crowd    int       // members of the site in all, where there are more than this device has links to; else 0
-	doubled  int64     // bytes asked of a second holder
-	lateAsks []lateAsk // kept for its memory
-	debt     debt      // what this device drew and no member has yet
-	noticed  bool
-	coming   map[PeerID]noticed // who was noticed and has not joined
-	everSeen bool               // a member has joined at least once
-	lastJoin time.Duration
+	key                 uint64 // of this device, see peerKey
+	members             map[PeerID]*member
+	order               []*member // sorted by key: the ranking that all devices share
+	ranks               []uint16  // per span: how many members rank above this device (incremental owner map)
+	askable             []int     // pieces to look at when a link is free; may hold stale entries
+	inAsk               int64     // bytes asked of peers and not arrived
+	distant             []*member // members without a link (rule 8), sorted by key
+	crowd               int       // members of the site in all, where there are more than this device has links to; else 0
+	doubled             int64     // bytes asked of a second holder
+	lateAsks            []lateAsk // kept for its memory
+	debt                debt      // what this device drew and no member has yet
+	noticed             bool
+	coming              map[PeerID]noticed // who was noticed and has not joined
+	everSeen            bool               // a member has joined at least once
+	firstJoin, lastJoin time.Duration
 
 	now time.Duration // of the newest Decide
 	due time.Duration // nothing of a member runs out before
@@ -274,6 +275,7 @@ func (d *Core) nextWake(now time.Duration) time.Duration {
 	if !d.originOpen(now) {
 		soon(coldQuiet)
 		soon(coldMost)
+		soon(d.firstJoin + coldSettle)
 		soon(d.lastJoin + coldSettle)
 		soon(d.cfg.Delay)
 	}

@@ -216,22 +216,37 @@ func TestRule3OfTwoClaimsOneYields(t *testing.T) {
 
 func TestRule3ASlowClaimerIsStolenFrom(t *testing.T) {
 	t.Parallel()
-	d := newDesk(t, 2, func(c *fetch.Config) { c.Warm = true })
-	d.join(0, "slow")
-	d.said(0, "slow", fetch.SayClaim{First: 0, Count: 1, Rate: 50 << 10, Done: 1})
-	draws := take[fetch.Draw](d.at(0))
-	if len(draws) != 1 || draws[0].First != 1 {
-		t.Fatalf("%+v", draws)
-	}
-	// This device draws its piece at 2 MiB/s; the other would need 20 s for the rest.
-	var got []fetch.Draw
-	for now := 100 * ms; now <= 500*ms; now += 100 * ms {
-		d.core.DrawProgress(now, draws[0].ID, mib/5)
-		d.said(now, "slow", fetch.SayClaim{First: 0, Count: 1, Rate: 50 << 10, Done: int64(now / ms)})
-		got = append(got, take[fetch.Draw](d.at(now))...)
-	}
-	if len(got) != 1 || got[0].First != 0 || got[0].Why != fetch.Steal {
-		t.Fatalf("%+v", got)
+	for _, c := range []struct {
+		says  string
+		until time.Duration
+		thief bool // a third device has claimed it too
+		want  int
+	}{
+		{"a young claim says little about its rate", 900 * ms, false, 0},
+		{"one that stays slow", 1600 * ms, false, 1},
+		{"somebody else has taken it over", 1600 * ms, true, 0},
+	} {
+		d := newDesk(t, 2, func(c *fetch.Config) { c.Warm = true })
+		d.join(0, "slow")
+		d.said(0, "slow", fetch.SayClaim{First: 0, Count: 1, Rate: 50 << 10, Done: 1})
+		draws := take[fetch.Draw](d.at(0))
+		if len(draws) != 1 || draws[0].First != 1 {
+			t.Fatalf("%s: %+v", c.says, draws)
+		}
+		if c.thief {
+			d.join(0, "thief")
+			d.said(0, "thief", fetch.SayClaim{First: 0, Count: 1})
+		}
+		// This device draws its piece at half a MiB a second; the other would need 20 s for the rest.
+		var got []fetch.Draw
+		for now := 100 * ms; now <= c.until; now += 100 * ms {
+			d.core.DrawProgress(now, draws[0].ID, mib/20)
+			d.said(now, "slow", fetch.SayClaim{First: 0, Count: 1, Rate: 50 << 10, Done: int64(now / ms)})
+			got = append(got, take[fetch.Draw](d.at(now))...)
+		}
+		if len(got) != c.want || c.want > 0 && (got[0].First != 0 || got[0].Why != fetch.Steal) {
+			t.Errorf("%s: %+v", c.says, got)
+		}
 	}
 }
 

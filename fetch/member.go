@@ -118,7 +118,10 @@ func (d *Core) join(now time.Duration, j Joined) {
 	}
 	d.members[j.ID] = m
 	delete(d.coming, j.ID)
-	d.everSeen, d.lastJoin = true, now
+	if !d.everSeen {
+		d.everSeen, d.firstJoin = true, now
+	}
+	d.lastJoin = now
 	d.order = insert(d.order, m)
 	d.rankSpans(m, 1)
 	d.count(m, 1)

@@ -89,9 +89,17 @@ func (d *Core) originOpen(now time.Duration) bool {
 	if now < d.cfg.Delay {
 		return false
 	}
-	// The bitmaps of a site that starts together arrive within a few milliseconds; a choice made after the first of them
-	// would be made by everybody, before anybody knows its rank.
-	return d.cfg.Warm || alone || d.everSeen && now-d.lastJoin >= coldSettle
+	if d.cfg.Warm || alone {
+		return true
+	}
+	// The bitmaps of a site that starts together arrive one soon after the other; a choice made after the first of them would
+	// be made by everybody, before anybody knows its rank. Where discovery has named those who are still to come, the ranks
+	// are known, and links that take long to make hold up nobody.
+	settle := d.lastJoin
+	if d.expected(now) > 0 {
+		settle = d.firstJoin
+	}
+	return d.everSeen && now-settle >= coldSettle
 }
 
 func (d *Core) drawOrigin(now time.Duration) {

@@ -132,6 +132,7 @@ func (e stored) apply(r *run, now time.Duration) {
 	if r.asks[e.t.key] == e.t {
 		r.flushAsk(now, e.t.key, e.t)
 	}
+	r.opt.Log.Debug("piece stored", "piece", e.piece, "from", string(e.t.key.peer))
 	r.core.Stored(now, e.piece, e.t.key.peer)
 }
 

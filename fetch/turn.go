@@ -144,14 +144,18 @@ func (d *Core) pickSteal(now time.Duration) (first, end int, why Reason) {
 	return first, end, Steal
 }
 
-func (d *Core) stealable(i int) bool { return d.wanted(i) && !d.claimedByMe(i) }
+// stealable reports whether a piece may be taken over: only from one claimer, because whoever else claims it has taken it
+// over already.
+func (d *Core) stealable(i int) bool {
+	return d.wanted(i) && d.piece[i].claimed == 1 && !d.claimedByMe(i)
+}
 
 func (d *Core) outpaces(now time.Duration, c *claim) bool {
 	mine := d.originRate.rate(now)
 	if mine == 0 {
 		mine = d.origin.best / float64(max(1, d.width.streams))
 	}
-	if mine == 0 || c.eta() < time.Second {
+	if mine == 0 || c.eta() < time.Second || now-c.since < stealAge {
 		return false
 	}
 	open := false
