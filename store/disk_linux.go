@@ -6,7 +6,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func fallocate(f *os.File, length int64) error { return unix.Fallocate(int(f.Fd()), 0, 0, length) }
+// fallocate gives f its blocks. A file system in memory has nothing to lay out: it would fill every page with zeroes before
+// the first byte of the content comes, and take the memory at once.
+func fallocate(f *os.File, length int64) error {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
+		return err
+	}
+	if st.Type == unix.TMPFS_MAGIC || st.Type == unix.RAMFS_MAGIC {
+		return unix.EOPNOTSUPP
+	}
+	return unix.Fallocate(int(f.Fd()), 0, 0, length)
+}
 
 // syncData makes the bytes of f durable; the times of the file may wait.
 func syncData(f *os.File) error { return retry(func() error { return unix.Fdatasync(int(f.Fd())) }) }
