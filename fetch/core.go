@@ -237,6 +237,7 @@ func (d *Core) expire(now time.Duration) {
 		return
 	}
 	d.due = now + time.Second
+	d.forgetNoticed(now)
 	for m := range d.everyone {
 		d.expireClaims(now, m)
 		d.expireAsks(now, m)

@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -101,9 +102,21 @@ type noticed struct {
 
 func (d *Core) notice(now time.Duration, id PeerID) {
 	d.noticed = true
-	if id != "" && id != d.cfg.Self && d.members[id] == nil && len(d.coming) < maxDistant {
+	if id == "" || id == d.cfg.Self || d.members[id] != nil {
+		return
+	}
+	if len(d.coming) >= maxDistant {
+		d.forgetNoticed(now)
+	}
+	if len(d.coming) < maxDistant {
 		d.coming[id] = noticed{peerKey(d.c.Root(), id), now + noticedTime}
 	}
+}
+
+// forgetNoticed drops those that have not become members in time. Most of a large site never do, and without it there would
+// be no room for those who come later; and each decision looks at all that are kept.
+func (d *Core) forgetNoticed(now time.Duration) {
+	maps.DeleteFunc(d.coming, func(_ PeerID, c noticed) bool { return now >= c.until })
 }
 
 func (d *Core) join(now time.Duration, j Joined) {

@@ -1,6 +1,7 @@
 package fetch_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -49,6 +50,48 @@ func TestAMemberThatFailedIsAskedAgain(t *testing.T) {
 			}
 			if asked == 0 {
 				t.Error("it is never asked again")
+			}
+		})
+	}
+}
+
+// TestWhoWasNoticedMakesRoom: a device that discovery finds later counts, however many were found before and never joined.
+// A device that believes to be alone draws in larger ranges than the one it draws in when somebody is expected.
+func TestWhoWasNoticedMakesRoom(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		before int
+		later  bool
+		one    bool // all ranges are of one piece
+	}{
+		"nobody":                     {},
+		"all have run out":           {before: 600},
+		"the first":                  {later: true, one: true},
+		"another, a few are full":    {before: 10, later: true, one: true},
+		"another, the list was full": {before: 600, later: true, one: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDesk(t, 64, nil)
+			for i := range c.before {
+				d.core.Hear(0, fetch.Noticed{ID: fetch.PeerID(fmt.Sprint("gone ", i))})
+			}
+			if c.later {
+				d.core.Hear(5*sec, fetch.Noticed{ID: "later"})
+			}
+			most := 0
+			for now := 5 * sec; now < 6*sec; now += 10 * ms {
+				for _, a := range take[fetch.Draw](d.at(now)) {
+					most = max(most, a.Count)
+					for i := a.First; i < a.First+a.Count; i++ {
+						d.core.Stored(now, i, "")
+					}
+					d.core.DrawProgress(now, a.ID, int64(a.Count)*mib)
+					d.core.DrawEnded(now, a.ID, fetch.DrawOK)
+				}
+			}
+			if most == 0 || c.one != (most == 1) {
+				t.Errorf("the largest range has %d pieces", most)
 			}
 		})
 	}

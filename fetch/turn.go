@@ -48,12 +48,13 @@ func (d *Core) pickRun(now time.Duration, size int64) (first, end int, why Reaso
 	best := -1
 	var bestRank uint16
 	var bestHash uint64
+	loner := d.loner(now)
 	for s, seen := 0, 0; s < d.grid.spans && seen < frontSpans; s++ {
 		if d.firstFree(s) < 0 {
 			continue
 		}
 		seen++
-		if d.loner(now) {
+		if loner {
 			best = s
 			break
 		}
