@@ -165,7 +165,7 @@ func (l *link) writeLayer(ctx context.Context, s conn.Stream, m *piecehash.Manif
 			return err
 		}
 		if n, err := s.Write(b); err != nil {
-			l.flow.Return(len(b) - n)
+			l.flow.Return(len(b)-n, len(b))
 			return err
 		}
 		part = part[:0]

@@ -305,8 +305,13 @@ func (v *server) answer(ctx context.Context, r pending) error {
 	defer p.release()
 	frame := v.Memory.pool.get(wire.MaxMessage + 3)
 	defer v.Memory.pool.put(frame)
-	size := int(c.m.PieceSize(m.Piece))
-	for off := 0; off < size && v.wanted(); {
+	size, off := int(c.m.PieceSize(m.Piece)), 0
+	defer func() {
+		if off < size {
+			v.Flow.GiveUp(r.part(off, 0))
+		}
+	}()
+	for off < size && v.wanted() {
 		data, err := p.bytes(ctx)
 		if err != nil {
 			return v.missing(ctx, m, off, err)
@@ -345,7 +350,6 @@ func (v *server) turn(ctx context.Context, r pending, off, n, size int) (ok bool
 	case ctx.Err() != nil:
 		return false, err
 	case !v.wanted():
-		v.Flow.GiveUp(r.part(off, n))
 		return false, nil
 	default:
 		return false, v.refuse(&wire.Busy{ID: r.ID, Retry: v.Flow.Wait(1, r.content.m.PieceLength())})
@@ -374,6 +378,7 @@ func (v *server) missing(ctx context.Context, m *wire.Request, off int, err erro
 func (v *server) push(b []byte, p *loan) error {
 	v.writing.Lock()
 	defer v.writing.Unlock()
+	size := len(b)
 	for deadline := time.Now().Add(conn.WriteTimeout); ; {
 		if err := v.stream.SetWriteDeadline(time.Now().Add(stall)); err != nil {
 			return err
@@ -384,7 +389,7 @@ func (v *server) push(b []byte, p *loan) error {
 			return nil
 		}
 		if !timedOut(err) || time.Now().After(deadline) {
-			v.Flow.Return(len(b))
+			v.Flow.Return(len(b), size)
 			return err
 		}
 		p.yield()

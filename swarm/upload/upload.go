@@ -83,10 +83,11 @@ func (p Part) place() int {
 
 // turn is somebody's wait for n bytes.
 type turn struct {
-	flow *Flow
-	n    int
-	part Part
-	ok   chan struct{} // closed when granted
+	flow  *Flow
+	n     int
+	part  Part
+	since time.Time     // flow.since before it was granted
+	ok    chan struct{} // closed when granted
 }
 
 // Flow is the upload side of one connection. Turns are asked for between Hold and LetGo.
@@ -181,7 +182,8 @@ func (u *Scheduler) pace() float64 {
 }
 
 // Turn waits until n bytes, at most wire.MaxMessage and a little, may be given to the flow's connection: as they are
-// sent, compressed if they are. Those that are not given after all must be returned. The error is ctx's.
+// sent, compressed if they are. Those that are not given after all must be returned. The error is ctx's, and then there is
+// no turn.
 func (f *Flow) Turn(ctx context.Context, n int, p Part) error {
 	u := f.up
 	t := &turn{flow: f, n: n, part: p, ok: make(chan struct{})}
@@ -208,15 +210,51 @@ func (f *Flow) Turn(ctx context.Context, n int, p Part) error {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.waiting = slices.DeleteFunc(u.waiting, func(o *turn) bool { return o == t })
+	select {
+	case <-t.ok: // at the same moment
+		u.takeBack(t)
+	default:
+		u.waiting = slices.DeleteFunc(u.waiting, func(o *turn) bool { return o == t })
+	}
 	return ctx.Err()
 }
 
-// Return takes back n bytes of a turn that could not be given to the connection.
-func (f *Flow) Return(n int) {
+// takeBack undoes a grant of which nobody will make use. Otherwise its bytes would count as unsent for as long as the
+// connection lives, and a copy that nobody sends would hold up the next. The caller holds mu.
+func (u *Scheduler) takeBack(t *turn) {
+	f := t.flow
+	f.giveBack(int64(t.n), muxHeaders)
+	if f.since.IsZero() {
+		f.since = t.since
+	}
+	if c := t.part.Copies; c != nil && !t.part.Begun {
+		delete(u.going, c)
+		if *c < math.MaxUint8 { // at that it no longer counts
+			*c--
+		}
+	}
+}
+
+// Return takes back the last n bytes of a turn of size bytes: they could not be given to the connection.
+func (f *Flow) Return(n, size int) {
 	f.up.mu.Lock()
 	defer f.up.mu.Unlock()
-	f.handed -= int64(n)
+	headers := int64(0)
+	if n == size {
+		headers = muxHeaders
+	}
+	f.giveBack(int64(n), headers)
+}
+
+// giveBack counts granted bytes as never handed to the muxer. Nor did the uplink carry them. The scheduler's mutex is held.
+func (f *Flow) giveBack(n, headers int64) {
+	f.handed -= n + headers
+	f.up.granted -= n
+	if f.unsent < n {
+		n = f.unsent // it was looked at since
+	}
+	f.unsent -= n
+	f.up.unsent = max(0, f.up.unsent-n)
 }
 
 // Run gives turns as the links get rid of what they have, until ctx ends.
@@ -333,7 +371,7 @@ func (u *Scheduler) grant(now time.Time, t *turn) {
 	if f.unsent == 0 {
 		f.moved = now // it had nothing to get rid of
 	}
-	f.since = time.Time{}
+	t.since, f.since = f.since, time.Time{}
 	u.note(now, t.part)
 	n := int64(t.n)
 	f.handed += n + muxHeaders

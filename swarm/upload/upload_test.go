@@ -209,10 +209,61 @@ func TestReturnedTurns(t *testing.T) {
 			if err := f.Turn(ctx, wire.MaxSlice, Part{}); err != nil {
 				t.Fatalf("turn %d: %v", i, err)
 			}
-			f.Return(wire.MaxSlice)
+			f.Return(wire.MaxSlice, wire.MaxSlice)
 		}
 		cancel()
 	})
+}
+
+// TestNoTurnIsLost: whatever becomes of a turn, nothing of what was not sent counts as unsent or as sent afterwards, and no
+// copy as on its way. A turn that is granted and cancelled at the same moment is either had or not there.
+func TestNoTurnIsLost(t *testing.T) {
+	t.Parallel()
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, of := range map[string]func(f *Flow, p Part) (sent int64){
+		"cancelled as it is granted": func(f *Flow, p Part) int64 {
+			if f.Turn(ended, wire.MaxSlice, p) == nil {
+				return wire.MaxSlice
+			}
+			return 0
+		},
+		"returned": func(f *Flow, p Part) int64 {
+			_ = f.Turn(context.Background(), wire.MaxSlice, p)
+			f.Return(wire.MaxSlice, wire.MaxSlice)
+			return 0
+		},
+		"returned in part": func(f *Flow, p Part) int64 {
+			_ = f.Turn(context.Background(), wire.MaxSlice, p)
+			f.Return(wire.MaxSlice/2, wire.MaxSlice)
+			return wire.MaxSlice / 2
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			u := New(0)
+			var sent, written int64
+			f := u.NewFlow(func() int64 { return written }, func() int64 { return 0 })
+			f.Hold()
+			for i := range 64 {
+				copies := uint8(0)
+				p := Part{Copies: &copies, Size: wire.MaxSlice}
+				if n := of(f, p); n > 0 || name != "cancelled as it is granted" {
+					p.Begun = true
+					f.GiveUp(p)
+					if n > 0 {
+						sent, written = sent+n, written+n+muxHeaders
+					}
+				} else if copies != 0 {
+					t.Errorf("turn %d: a copy is counted that was never begun", i)
+				}
+				u.look(time.Now())
+				if f.unsent != 0 || len(u.going) != 0 || u.granted != sent {
+					t.Fatalf("turn %d: %d bytes are unsent, %d copies on their way, %d bytes granted of %d", i, f.unsent, len(u.going), u.granted, sent)
+				}
+			}
+		})
+	}
 }
 
 // TestFirstCopiesFirst: while the uplink is busy, what has begun is finished, then the piece goes that was sent least.
