@@ -62,7 +62,7 @@ func (d *Core) hearClaim(now time.Duration, m *member, s SayClaim) {
 	}
 	m.claims = append(m.claims, c)
 	d.dueBy(c.ends())
-	if d.fulfilled(m, c) {
+	if d.fulfilled(m, c) || m.distant && d.inReach(c) {
 		d.endClaim(m, c, false)
 		return
 	}
@@ -103,12 +103,28 @@ func (d *Core) endClaim(m *member, c *claim, died bool) {
 	m.claims = slices.DeleteFunc(m.claims, func(o *claim) bool { return o == c })
 }
 
+// inReach reports whether all that is claimed is stored, or can be had of a member.
+func (d *Core) inReach(c *claim) bool {
+	for i := c.first; i < c.end; i++ {
+		if !d.have.Has(i) && d.piece[i].avail == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// expireClaims ends leases. Of a member without a link only those pieces are heard that it drew itself: when others brought
+// what it had claimed, it has not failed, and does not lose the right to claim.
 func (d *Core) expireClaims(now time.Duration, m *member) {
 	for _, c := range slices.Clone(m.claims) {
-		if now >= c.ends() {
-			m.deaths++
-			d.endClaim(m, c, true)
+		if now < c.ends() {
+			continue
 		}
+		died := !m.distant || !d.inReach(c)
+		if died {
+			m.deaths++
+		}
+		d.endClaim(m, c, died)
 	}
 }
 

@@ -21,7 +21,8 @@ type ownClaim struct {
 	done       int64
 	saidDone   int64
 	saidAt     time.Duration
-	open       int // draws under way for it
+	open       int  // draws under way for it
+	skipped    bool // some of it came, or comes, over the LAN
 }
 
 // draw is one origin range that is under way.
@@ -144,9 +145,7 @@ func (d *Core) dry(st *stream) bool {
 
 // feed asks for the next sub-range of a stream, claiming a new run first if the last is used up and fresh allows it.
 func (d *Core) feed(now time.Duration, st *stream, fresh bool) bool {
-	for st.next < st.end && !d.wanted(st.next) {
-		st.next++
-	}
+	d.skip(st)
 	if st.next >= st.end {
 		if !fresh || !d.claimRun(now, st) {
 			return false
@@ -170,6 +169,24 @@ func (d *Core) feed(now time.Duration, st *stream, fresh bool) bool {
 	d.draws = append(d.draws, dr)
 	d.do(Draw{ID: dr.id, First: dr.first, Count: dr.end - dr.first, Why: st.why, Warn: dr.warn})
 	return true
+}
+
+// skip passes over what a stream has claimed and need not draw any more.
+func (d *Core) skip(st *stream) {
+	for st.next < st.end && !d.wanted(st.next) {
+		st.next++
+		st.claim.skipped = true
+	}
+	d.conclude(st, st.claim)
+}
+
+// conclude takes a claim back when all is drawn that must be and some of it was not. Members that have no link to this device
+// hear only of what it drew: they would wait for the rest until the lease ends, and take this device for one that failed.
+func (d *Core) conclude(st *stream, c *ownClaim) {
+	if c != nil && c.skipped && c.open == 0 && (c != st.claim || st.next >= st.end) {
+		c.skipped = false
+		d.say(SayRelease{First: c.first, Count: c.end - c.first})
+	}
 }
 
 // warnAt is how many bytes of a sub-range may be left when the next is asked for: what the line delivers in a generous
@@ -245,6 +262,7 @@ func (d *Core) DrawEnded(now time.Duration, id int, res DrawResult) {
 		}
 	}
 	if res == DrawOK && !lost {
+		d.conclude(dr.st, dr.claim)
 		return
 	}
 	d.takeUp(dr.first, dr.end)
