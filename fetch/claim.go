@@ -26,12 +26,40 @@ func (c *claim) ends() time.Duration {
 	return c.moved + lease
 }
 
-// eta is how long the rest will take at the claimer's own rate; 0 if it has said no rate yet.
-func (c *claim) eta() time.Duration {
+// grow notes that the claim has brought so many bytes by now.
+func (m *member) grow(now time.Duration, c *claim, done int64) {
+	m.drew.add(now, done-c.done)
+	c.done = done
+}
+
+// broke forgets what a member seems to have drawn, because a claim that had brought something came to nothing: who takes
+// claims back and makes them anew would otherwise draw any number of bytes that nobody ever sees.
+func (m *member) broke(c *claim) {
+	if c.done > 0 {
+		m.drew = meter{}
+	}
+}
+
+// believed is the rate of a claim as far as the claimer's progress bears it out, in bytes per second. Whoever says a rate that
+// nothing comes of would make the others leave the origin to it, and its claims would never be taken over. Progress is only
+// its word as well, but each claim must end with pieces that it had not before, so it cannot go on making it up.
+func (d *Core) believed(now time.Duration, m *member, c *claim) float64 {
+	if c.rate == 0 {
+		return 0
+	}
+	return min(c.rate, rateSlack*m.drew.proven(now))
+}
+
+// eta is how long the rest of a claim will take; 0 if the claimer has said no rate yet, or had no time to keep to it.
+func (d *Core) eta(now time.Duration, m *member, c *claim) time.Duration {
 	if c.rate <= 0 {
 		return 0
 	}
-	return time.Duration(float64(c.bytes-c.done) / c.rate * float64(time.Second))
+	rate := c.rate
+	if now-c.since >= time.Second {
+		rate = max(d.believed(now, m, c), 1)
+	}
+	return time.Duration(min(float64(c.bytes-c.done)/rate, maxETA) * float64(time.Second))
 }
 
 func (d *Core) hearClaim(now time.Duration, m *member, s SayClaim) {
@@ -44,7 +72,8 @@ func (d *Core) hearClaim(now time.Duration, m *member, s SayClaim) {
 		case c.end == s.First+s.Count:
 			c.rate = float64(s.Rate)
 			if s.Done > c.done {
-				c.done, c.moved = min(s.Done, c.bytes), now
+				c.moved = now
+				m.grow(now, c, min(s.Done, c.bytes))
 			}
 			return
 		default: // said again with another end: it takes the place of the former
@@ -55,11 +84,13 @@ func (d *Core) hearClaim(now time.Duration, m *member, s SayClaim) {
 	if m.deaths >= 3 || len(m.claims) >= maxClaims {
 		return
 	}
-	c := &claim{first: s.First, end: s.First + s.Count, rate: float64(s.Rate), done: s.Done, since: now, moved: now, unsaid: s.Count}
+	c := &claim{first: s.First, end: s.First + s.Count, rate: float64(s.Rate), since: now, moved: now, unsaid: s.Count}
 	for i := c.first; i < c.end; i++ {
 		c.bytes += d.c.PieceSize(i)
 		d.piece[i].claimed++
 	}
+	c.done = min(s.Done, c.bytes)
+	m.drew.add(now, 0)
 	m.claims = append(m.claims, c)
 	d.dueBy(c.ends())
 	if d.fulfilled(m, c) || m.distant && d.inReach(c) {
@@ -123,6 +154,7 @@ func (d *Core) expireClaims(now time.Duration, m *member) {
 		died := !m.distant || !d.inReach(c)
 		if died {
 			m.deaths++
+			m.broke(c)
 		}
 		d.endClaim(m, c, died)
 	}
@@ -171,7 +203,7 @@ func (d *Core) siteRate(now time.Duration) float64 {
 	for m := range d.everyone {
 		var most float64
 		for _, c := range m.claims {
-			most = max(most, c.rate)
+			most = max(most, d.believed(now, m, c))
 		}
 		sum += most
 	}

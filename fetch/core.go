@@ -30,6 +30,8 @@ const (
 	claimEvery     = 500 * time.Millisecond  // a claim is said again at least this often while it moves
 	claimBytes     = 1 << 20                 // and after this many bytes
 	maxClaims      = 16                      // live claims of one member that are heard
+	rateSlack      = 2                       // a claimer may say so many times the rate that its progress shows
+	maxETA         = 3600                    // seconds
 	slowLAN        = 5 * time.Second         // rule 11
 	slowerLAN      = 1.3                     // rule 11: so many times
 	thinShare      = 4                       // a device that draws so many times slower than another leaves the origin to it

@@ -56,7 +56,7 @@ func (d *Core) outdrawn(now time.Duration) bool {
 	mine := thinShare * d.originRate.rate(now)
 	for m := range d.everyone {
 		for _, c := range m.claims {
-			if c.rate > mine {
+			if d.believed(now, m, c) > mine {
 				return true
 			}
 		}

@@ -42,14 +42,20 @@ func (d *Core) hearsay(now time.Duration, m *member, s SayHave) {
 	if !s.Drawn || s.First < 0 || s.Count < 1 || s.First > d.c.Pieces()-s.Count {
 		return
 	}
+	news := false
 	for i := s.First; i < s.First+s.Count; i++ {
-		if p := &d.piece[i]; p.avail == 0 {
+		p := &d.piece[i]
+		news = news || p.rumour == 0 && p.avail == 0 && !d.have.Has(i)
+		if p.avail == 0 {
 			p.rumour = now + meshTime
 		}
 	}
 	for _, c := range slices.Clone(m.claims) {
 		c.unsaid -= max(0, min(c.end, s.First+s.Count)-max(c.first, s.First))
 		if d.fulfilled(m, c) {
+			if m.grow(now, c, c.bytes); !news {
+				m.broke(c) // it could say so for ever
+			}
 			d.endClaim(m, c, false)
 		}
 	}

@@ -20,7 +20,8 @@ type member struct {
 	distant bool // there is no link to it (rule 8): what it says comes over others, and nothing can be asked of it
 
 	claims []*claim
-	deaths int // leases of this member that ended without the promised pieces
+	deaths int   // leases of this member that ended without the promised pieces
+	drew   meter // what its claims have brought so far, by its word; see believed
 
 	asks    []*ask  // the oldest first
 	pending int64   // bytes asked and not arrived
@@ -206,20 +207,21 @@ func (d *Core) hearSaid(now time.Duration, m *member, what Saying) {
 		if m.distant {
 			d.hearsay(now, m, s)
 		} else {
-			d.hearHave(m, s)
+			d.hearHave(now, m, s)
 		}
 	case SayClaim:
 		d.hearClaim(now, m, s)
 	case SayRelease:
 		for _, c := range slices.Clone(m.claims) {
 			if c.first < s.First+s.Count && s.First < c.end {
+				m.broke(c)
 				d.endClaim(m, c, false)
 			}
 		}
 	}
 }
 
-func (d *Core) hearHave(m *member, s SayHave) {
+func (d *Core) hearHave(now time.Duration, m *member, s SayHave) {
 	if s.First < 0 || s.Count < 1 || s.First > d.c.Pieces()-s.Count {
 		return
 	}
@@ -230,6 +232,7 @@ func (d *Core) hearHave(m *member, s SayHave) {
 	}
 	for _, c := range slices.Clone(m.claims) {
 		if d.fulfilled(m, c) {
+			m.grow(now, c, c.bytes)
 			d.endClaim(m, c, false)
 		}
 	}

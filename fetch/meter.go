@@ -44,6 +44,20 @@ func (m *meter) rate(now time.Duration) float64 {
 	return float64(sum) / window.Seconds()
 }
 
+// proven is the rate over the last two seconds, or over the first: what had so little time to show it counts for less.
+func (m *meter) proven(now time.Duration) float64 {
+	if !m.any {
+		return 0
+	}
+	m.roll(now)
+	var sum int64
+	for _, n := range m.slot {
+		sum += n
+	}
+	window := min(max(now-m.begin, time.Second), (meterSlots-1)*meterSlot+now%meterSlot)
+	return float64(sum) / window.Seconds()
+}
+
 func (m *meter) roll(now time.Duration) {
 	at := int64(now / meterSlot)
 	if at-m.at >= meterSlots {

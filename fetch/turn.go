@@ -123,10 +123,11 @@ func (d *Core) reason(first, end int) Reason {
 // to do (rule 3). Without it the slowest device of a site decides when the last byte arrives.
 func (d *Core) pickSteal(now time.Duration) (first, end int, why Reason) {
 	var slowest *claim
+	var longest time.Duration
 	for m := range d.everyone {
 		for _, c := range m.claims {
-			if d.outpaces(now, c) && (slowest == nil || c.eta() > slowest.eta()) {
-				slowest = c
+			if eta := d.eta(now, m, c); eta > longest && d.outpaces(now, c, eta) {
+				slowest, longest = c, eta
 			}
 		}
 	}
@@ -151,12 +152,12 @@ func (d *Core) stealable(i int) bool {
 	return d.wanted(i) && d.piece[i].claimed == 1 && !d.claimedByMe(i)
 }
 
-func (d *Core) outpaces(now time.Duration, c *claim) bool {
+func (d *Core) outpaces(now time.Duration, c *claim, eta time.Duration) bool {
 	mine := d.originRate.rate(now)
 	if mine == 0 {
 		mine = d.origin.best / float64(max(1, d.width.streams))
 	}
-	if mine == 0 || c.eta() < time.Second || now-c.since < stealAge {
+	if mine == 0 || eta < time.Second || now-c.since < stealAge {
 		return false
 	}
 	open := false
@@ -164,7 +165,7 @@ func (d *Core) outpaces(now time.Duration, c *claim) bool {
 		open = d.stealable(i)
 	}
 	own := time.Duration(float64(c.bytes-c.done) / mine * float64(time.Second))
-	return open && c.eta() > 3*own
+	return open && eta > 3*own
 }
 
 // rank returns this device's place among the devices that still need bytes, and how many those are. Devices that were
