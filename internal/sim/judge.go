@@ -39,6 +39,12 @@ func (s *site) judgeDevice(d *device) {
 			s.violated("device %d has stored a wrong piece %d", d.n, i)
 		}
 	}
+	if d.badPieces > s.liars() {
+		s.violated("device %d got %d wrong pieces from %d devices that send them", d.n, d.badPieces, s.liars())
+	}
+	if n := d.got.fromOrigin(); d.spec.late() && n > 0 {
+		s.violated("device %d came when the others were done, and drew %d bytes", d.n, n)
+	}
 	if !d.spec.counts() || d.state == gone {
 		return
 	}
@@ -46,6 +52,16 @@ func (s *site) judgeDevice(d *device) {
 	if d.failed || d.ended == 0 || !have.Full() {
 		s.violated("device %d (state %d) has %d of %d pieces at %v", d.n, d.state, have.Count(), have.Len(), s.now)
 	}
+}
+
+// liars counts the devices that send wrong bytes: a device may get one piece of each, and asks it for no other.
+func (s *site) liars() (n int) {
+	for _, d := range s.devices {
+		if d.kind == Corrupt || d.kind == Turncoat {
+			n++
+		}
+	}
+	return n
 }
 
 // lease is a claim that a device has heard of.

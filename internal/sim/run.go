@@ -2,6 +2,7 @@ package sim
 
 import (
 	"cmp"
+	"fmt"
 	"io"
 	"runtime"
 	"slices"
@@ -70,7 +71,7 @@ func (r *Result) Broken() []string {
 	}
 	check := func(what string, got, most float64) {
 		if most > 0 && got > most {
-			all = append(all, what+" over the bound")
+			all = append(all, fmt.Sprintf("%s %.3f over the bound of %.3f", what, got, most))
 		}
 	}
 	check("copies", r.Median(func(o *Outcome) float64 { return o.Copies }), r.Scenario.Copies)

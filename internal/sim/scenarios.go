@@ -21,13 +21,25 @@ func All() []Scenario {
 		sc.Leases = true
 		all = append(all, sc)
 	}
-	return append(
+	for _, n := range []int{2, 4, 12, 16, 32} {
+		all = append(all, long(n))
+	}
+	return bounded(append(
 		all,
 		large("sites-100x100", 100, 100),
 		large("site-2000", 1, 2000),
 		warm(large("sites-100x100-warm", 100, 100)),
 		warm(large("site-2000-warm", 1, 2000)),
-	)
+	))
+}
+
+// long is what a site usually fetches, at half the rate where many fetch it.
+func long(devices int) Scenario {
+	sc := Scenario{Name: fmt.Sprintf("long-%d", devices), Devices: devices, Length: 256 << 20, Leases: true}
+	if devices > 12 {
+		sc.WAN = 50 * Mbit
+	}
+	return sc
 }
 
 // large is sites at which devices have links to some of the others only. Devices look at what has come once in a
@@ -97,13 +109,11 @@ func churn(n int, rng *rand.Rand, d *Device) {
 	}
 }
 
-// Short returns what CI runs: the same scenarios with less to fetch, and loose bounds.
+// Short returns what CI runs: the same scenarios, the large ones with fewer devices and less to fetch.
 func Short() []Scenario {
 	var all []Scenario
 	for _, sc := range All() {
 		switch sc.Name {
-		case "cold-1", "cold-12", "warm-12":
-			sc.Copies, sc.Makespan = 1.1, 1.5
 		case "sites-100x100", "sites-100x100-warm":
 			sc.Name = strings.Replace(sc.Name, "100x", "4x", 1)
 			sc.Sites, sc.Length, sc.Piece = 4, 16<<20, 1<<20
@@ -113,5 +123,5 @@ func Short() []Scenario {
 		}
 		all = append(all, sc)
 	}
-	return all
+	return bounded(all)
 }

@@ -115,6 +115,18 @@ func TestInvariantsCanFail(t *testing.T) {
 	}
 }
 
+// TestEveryScenarioHasBounds: one without would never fail.
+func TestEveryScenarioHasBounds(t *testing.T) {
+	t.Parallel()
+	for name, all := range map[string][]Scenario{"all": All(), "short": Short()} {
+		for _, sc := range all {
+			if sc.Copies < 1 || sc.Makespan < 1 || sc.Copies > 2.1 || sc.Makespan > 2.1 {
+				t.Errorf("%s, %s: at most %v copies, makespan %v", name, sc.Name, sc.Copies, sc.Makespan)
+			}
+		}
+	}
+}
+
 // TestShort runs what CI runs, without the largest.
 func TestShort(t *testing.T) {
 	t.Parallel()
