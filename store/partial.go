@@ -108,7 +108,7 @@ func (p *Partial) write(i int, b []byte) error {
 		return nil
 	}
 	f := p.data.Load()
-	if _, err := f.WriteAt(b, p.manifest.Offset(i)); err != nil {
+	if err := writeAt(f, b, p.manifest.Offset(i)); err != nil {
 		return diskError(f.Name(), err)
 	}
 	return nil
