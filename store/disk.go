@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -102,6 +103,21 @@ func allocate(f *os.File, length int64) (preallocated bool, err error) {
 	default:
 		return false, err
 	}
+}
+
+// writeStep is how much is written in one call, in bytes. For a whole MiB at once Linux looks for memory in large blocks, and
+// those are what a virtual machine has given back to its host: getting them again costs four times the copy itself.
+const writeStep = 128 << 10
+
+// writeAt writes b at off, step by step.
+func writeAt(w io.WriterAt, b []byte, off int64) error {
+	for step := range slices.Chunk(b, writeStep) {
+		if _, err := w.WriteAt(step, off); err != nil {
+			return err
+		}
+		off += int64(len(step))
+	}
+	return nil
 }
 
 // lock takes the lock of an open file, or returns errBusy. It ends with the file.

@@ -76,7 +76,7 @@ const (
 
 // Put checks piece i against the manifest, stores it and reports whether it was new. The error is a *piecehash.Mismatch
 // for wrong bytes, and fault.Unavailable for a disk that is full or broken. b is only read, and only until Put returns.
-// Every two seconds or 64 MiB what was put before is made durable, beside the Puts: a piece is not kept from those who
+// Every two seconds or 16 MiB what was put before is made durable, beside the Puts: a piece is not kept from those who
 // wait for it by the disk. An error of that ends the next Put.
 func (p *Partial) Put(i int, b []byte) (fresh bool, err error) {
 	if err := p.manifest.Check(i, b); err != nil {
@@ -108,7 +108,7 @@ func (p *Partial) write(i int, b []byte) error {
 		return nil
 	}
 	f := p.data.Load()
-	if _, err := f.WriteAt(b, p.manifest.Offset(i)); err != nil {
+	if err := writeAt(f, b, p.manifest.Offset(i)); err != nil {
 		return diskError(f.Name(), err)
 	}
 	return nil

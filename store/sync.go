@@ -9,7 +9,7 @@ import (
 
 // A group sync is due when either is reached. What is not synced is what a power cut costs.
 const (
-	syncBytes = 64 << 20
+	syncBytes = 16 << 20
 	syncEvery = 2 * time.Second
 )
 

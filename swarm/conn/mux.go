@@ -14,7 +14,7 @@ import (
 // Bounds of one connection's muxer.
 const (
 	firstWindow = 256 << 10 // bytes a stream may receive unread; grows to lastWindow while it is read quickly
-	lastWindow  = 1 << 20
+	lastWindow  = 4 << 20
 	maxStreams  = 8 // that a peer may have open to us; it needs three
 	maxFrame    = 64 << 10
 	keepAlive   = 10 * time.Second

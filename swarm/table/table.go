@@ -31,8 +31,9 @@ type Link interface {
 // Table is who there is, and what to do about them: events go in with the time, actions come out (Take). It is not safe
 // for concurrent use.
 //
-// The rule of dialling: the lower peer id dials at once, the higher only when there is no connection YieldDelay later;
-// of two connections the one that the lower id dialled stays. Which peers of a large site are dialled at all is in
+// The rule of dialling: the lower peer id dials at once, the higher only when there is no connection YieldDelay later,
+// unless the configuration names the peer: then the other side need not know of us, and nobody else may ever dial. Of two
+// connections the one that the lower id dialled stays. Which peers of a large site are dialled at all is in
 // choice.go.
 type Table struct {
 	self  peer.ID
@@ -105,7 +106,7 @@ func (t *Table) Found(now time.Time, id peer.ID, target string, static bool) boo
 	k.seen = now
 	k.addTarget(target)
 	if k.link == nil && !k.dialing && k.due.IsZero() {
-		k.due = now.Add(t.patience(id))
+		k.due = now.Add(t.patience(k))
 	}
 	return fresh
 }
@@ -133,9 +134,10 @@ func (k *known) addTarget(target string) {
 	k.targets = append(k.targets, target)
 }
 
-// patience is how long we leave the first dial to the other side.
-func (t *Table) patience(id peer.ID) time.Duration {
-	if t.self < id {
+// patience is how long we leave the first dial to the other side. A static peer that has never been linked may not know of
+// us: waiting for its dial would cost every device with a higher id its first 300 ms.
+func (t *Table) patience(k *known) time.Duration {
+	if t.self < k.id || k.static && k.linked.IsZero() {
 		return 0
 	}
 	return YieldDelay
@@ -228,7 +230,7 @@ func (t *Table) Unlinked(now time.Time, l Link) {
 	}
 	if !k.dialing {
 		// At once after a link that had held, and not both sides in the same instant.
-		k.due = now.Add(t.patience(k.id))
+		k.due = now.Add(t.patience(k))
 		if k.failures > 0 {
 			k.due = now.Add(backoff(k.failures))
 		}

@@ -68,6 +68,22 @@ func TestLowerIDDialsFirst(t *testing.T) {
 	wantDials(t, tab, 1000) // both are under way
 }
 
+// TestStaticPeerIsDialledAtOnce by the higher id too: the other side may not know of us. After a link it does, and both
+// would dial in the same instant.
+func TestStaticPeerIsDialledAtOnce(t *testing.T) {
+	t.Parallel()
+	tab := testTable()
+	tab.Found(at(0), "a", "a:1", true)
+	wantDials(t, tab, 0, "a")
+	l := &fakeLink{peer: "a", dialled: true}
+	if !tab.Linked(at(10), l) {
+		t.Fatal("the only link does not stay")
+	}
+	tab.Unlinked(at(9000), l)
+	wantDials(t, tab, 9299)
+	wantDials(t, tab, 9300, "a")
+}
+
 func TestHigherIDDoesNotDialWhatIsLinked(t *testing.T) {
 	t.Parallel()
 	tab := testTable()
