@@ -57,40 +57,6 @@ func TestStreams(t *testing.T) {
 	}
 }
 
-// TestUnreadBytesAreBounded: however quickly a stream was read before, who stops reading it is sent a window more.
-func TestUnreadBytesAreBounded(t *testing.T) {
-	t.Parallel()
-	const quick, window = 32 << 20, 4 << 20
-	a, b := conntest.Pair(t)
-	read := make(chan int64, 1)
-	go func() {
-		s, err := b.AcceptStream()
-		if err != nil {
-			return
-		}
-		n, _ := io.CopyN(io.Discard, s, quick)
-		read <- n
-	}()
-	s, err := a.OpenStream(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	sent := 0
-	for chunk := make([]byte, 64<<10); err == nil; {
-		var n int
-		s.SetWriteDeadline(time.Now().Add(time.Second))
-		n, err = s.Write(chunk)
-		sent += n
-	}
-	if got := <-read; got != quick {
-		t.Fatalf("%d bytes were read, want %d: %v", got, quick, err)
-	}
-	// CopyN asks for what it still wants and no more, so that nothing is read beyond.
-	if unread := sent - quick; unread < 0 || unread > window {
-		t.Errorf("%d bytes wait unread, at most %d are allowed", unread, window)
-	}
-}
-
 func TestAnUnknownProtocolIsRefused(t *testing.T) {
 	t.Parallel()
 	a, b := conntest.Pair(t)

@@ -11,6 +11,8 @@ import (
 const (
 	// YieldDelay is what the higher peer id leaves to the lower one's dial.
 	YieldDelay = 300 * time.Millisecond
+	// StaticDelay is the same for a static peer that was never linked: it need not know of us.
+	StaticDelay = 50 * time.Millisecond
 
 	firstRetry    = 250 * time.Millisecond // after a first failed dial; doubles
 	lastRetry     = 30 * time.Second       // at most between two dials
@@ -32,9 +34,8 @@ type Link interface {
 // for concurrent use.
 //
 // The rule of dialling: the lower peer id dials at once, the higher only when there is no connection YieldDelay later,
-// unless the configuration names the peer: then the other side need not know of us, and nobody else may ever dial. Of two
-// connections the one that the lower id dialled stays. Which peers of a large site are dialled at all is in
-// choice.go.
+// or StaticDelay where the configuration names the peer: then the other side need not know of us. Of two connections the
+// one that the lower id dialled stays. Which peers of a large site are dialled at all is in choice.go.
 type Table struct {
 	self  peer.ID
 	peers map[peer.ID]*known
@@ -135,12 +136,17 @@ func (k *known) addTarget(target string) {
 }
 
 // patience is how long we leave the first dial to the other side. A static peer that has never been linked may not know of
-// us: waiting for its dial would cost every device with a higher id its first 300 ms.
+// us: waiting long for its dial would cost every device with a higher id the start; not to wait at all would make two
+// connections where both know each other.
 func (t *Table) patience(k *known) time.Duration {
-	if t.self < k.id || k.static && k.linked.IsZero() {
+	switch {
+	case t.self < k.id:
 		return 0
+	case k.static && k.linked.IsZero():
+		return StaticDelay
+	default:
+		return YieldDelay
 	}
-	return YieldDelay
 }
 
 // Failed: an attempt has ended without a link. (One that made a link is reported by Linked.)

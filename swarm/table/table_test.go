@@ -68,15 +68,15 @@ func TestLowerIDDialsFirst(t *testing.T) {
 	wantDials(t, tab, 1000) // both are under way
 }
 
-// TestStaticPeerIsDialledAtOnce by the higher id too: the other side may not know of us. After a link it does, and both
-// would dial in the same instant.
-func TestStaticPeerIsDialledAtOnce(t *testing.T) {
+// TestStaticPeerIsDialledSoon by the higher id too: the other side may not know of us. After a link it does.
+func TestStaticPeerIsDialledSoon(t *testing.T) {
 	t.Parallel()
 	tab := testTable()
 	tab.Found(at(0), "a", "a:1", true)
-	wantDials(t, tab, 0, "a")
+	wantDials(t, tab, 49)
+	wantDials(t, tab, 50, "a")
 	l := &fakeLink{peer: "a", dialled: true}
-	if !tab.Linked(at(10), l) {
+	if !tab.Linked(at(60), l) {
 		t.Fatal("the only link does not stay")
 	}
 	tab.Unlinked(at(9000), l)
