@@ -370,6 +370,7 @@ func (u *Scheduler) grant(now time.Time, t *turn) {
 	f := t.flow
 	if f.unsent == 0 {
 		f.moved = now // it had nothing to get rid of
+		f.handed = max(f.handed, f.written())
 	}
 	t.since, f.since = f.since, time.Time{}
 	u.note(now, t.part)
@@ -427,6 +428,10 @@ func (u *Scheduler) look(now time.Time) {
 }
 
 func (f *Flow) look(now time.Time) {
+	if f.unsent == 0 { // nothing was given to it since: of many links most are idle, and the kernel need not be asked about them
+		f.moved = now
+		return
+	}
 	written := f.written()
 	f.handed = max(f.handed, written)
 	n := f.handed - written + f.queued()
