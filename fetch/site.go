@@ -115,7 +115,8 @@ type Heard interface{ heard() }
 // before the first Joined only.
 type Noticed struct{ ID PeerID }
 
-// Crowd means that the site has about Size members of whom this device has links to some only (rule 8); 0 takes it back.
+// Crowd means that the site has at least Size members of whom this device has links to some only (rule 8); 0 takes it back.
+// Nobody sees more than two hops and those whose words come by, so it is a lower bound.
 type Crowd struct{ Size int }
 
 // Answered means that everybody noticed so far has answered, or could not be reached, and none of them shares the
