@@ -24,8 +24,8 @@ check:  ## format, vet, staticcheck
 bench:  ## hashing, and a pair of processes on loopback; prints figures, judges nothing
 	$(GO) test -run '^$$' -bench . -benchtime 2s ./piecehash ./store ./swarm/...
 
-bench-site:  ## devices in namespaces behind a thin line, against curl, libtorrent, aria2 (root); FULL=1 sweeps
-	DUNLIN_E2E=1 $(GO) test -count=1 -v -timeout $(if $(FULL),8h,60m) -run TestSite ./bench/site -args $(BENCH_SITE)
+bench-site:  ## devices in namespaces behind a thin line, against curl, libtorrent, aria2 (root); FULL=1 sweeps, then disturbs
+	DUNLIN_E2E=1 $(GO) test -count=1 -v -timeout $(if $(FULL),8h,60m) -run '^TestSite$(if $(FULL),|^TestDisturbances)' ./bench/site -args $(BENCH_SITE)
 
 sim:  ## the decision over simulated sites, up to 10,000 devices; fails when an invariant breaks (SIM='-run slow -seeds 5')
 	$(GO) run ./internal/sim/simulate $(SIM)

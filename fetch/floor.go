@@ -15,6 +15,7 @@ type floor struct {
 	peak  float64       // the LAN's rate at its best in the last while; it fades
 	at    time.Duration // when peak was last looked at
 	vain  int           // how often both brought no more than the LAN
+	terms int           // how often both were used to the end of a term
 	until time.Duration // not again before
 }
 
@@ -22,6 +23,8 @@ const (
 	floorTrial = 2500 * time.Millisecond // so long both are used before it is judged whether that helps; a little over what a meter covers
 	floorGain  = 1.2                     // they must bring so many times what the LAN brought
 	floorPause = 30 * time.Second        // after a trial in vain; doubles
+	floorTerm  = 10 * time.Second        // so long both are used before the LAN is looked at alone again; doubles
+	floorTerms = 4                       // so often at most
 	floorFade  = 10 * time.Second        // in so long a peak falls to half
 )
 
@@ -50,13 +53,18 @@ func (d *Core) backlog(rate float64) bool {
 	return waiting > 0 && (rate == 0 || float64(waiting)/rate > slowLAN.Seconds())
 }
 
-// judgeBoth ends the use of both when it does not help.
+// judgeBoth ends the use of both when it does not help, and from time to time to see what the LAN can bring alone: it may have
+// been busy with others before, and beside the origin it looks slow for ever on a line that one of them fills.
 func (d *Core) judgeBoth(now time.Duration, rate float64) {
 	f := &d.floor
-	if now-f.from < floorTrial || rate+d.originRate.rate(now) >= floorGain*f.alone {
-		return
+	switch {
+	case now-f.from < floorTrial:
+	case rate+d.originRate.rate(now) < floorGain*f.alone:
+		f.both, f.from = false, 0
+		f.until = now + floorPause<<min(f.vain, 6)
+		f.vain++
+	case now-f.from >= floorTerm<<min(f.terms, floorTerms):
+		f.both, f.from = false, 0
+		f.terms++
 	}
-	f.both, f.from = false, 0
-	f.until = now + floorPause<<min(f.vain, 6)
-	f.vain++
 }
