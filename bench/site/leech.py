@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Fetch a torrent with libtorrent, found by local service discovery only, and seed until killed.
 
-leech.py TORRENT DIR ADDRESS default|tuned  prints "done" when the file is whole.
+leech.py TORRENT DIR ADDRESS default|tuned  prints "waste N" (bytes that came twice or were wrong)
+and "done" when the file is whole.
 """
 import sys
 import time
@@ -31,5 +32,7 @@ params.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)
 handle = session.add_torrent(params)
 while not handle.status().is_seeding:
     time.sleep(0.02)
+status = handle.status()
+print("waste", status.total_redundant_bytes + status.total_failed_bytes)
 print("done", flush=True)
 time.sleep(3600)

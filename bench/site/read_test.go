@@ -41,6 +41,13 @@ time=2026-11-28T04:39:42.041Z level=WARN msg="peer sent a bad piece" peer=A piec
 	}
 }
 
+func TestReadWhatOthersTell(t *testing.T) {
+	t.Parallel()
+	if s := readTold("waste 16384\ndone\n"); s.waste != 16384 {
+		t.Errorf("%+v", s)
+	}
+}
+
 // Turns in which the machine was the limit do not count, unless there are no others.
 func TestMiddle(t *testing.T) {
 	t.Parallel()

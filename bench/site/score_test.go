@@ -49,7 +49,7 @@ type told struct {
 	bad   int // bad pieces, at most from one peer
 }
 
-// readTold reads the events and the log of a run.
+// readTold reads the events and the log of a run, and the one figure that leech.py prints.
 func readTold(out string) (s told) {
 	bad := map[string]int{}
 	for line := range strings.Lines(out) {
@@ -62,6 +62,8 @@ func readTold(out string) (s told) {
 			if json.Unmarshal([]byte(line), &e) == nil {
 				s.done, s.from, s.waste = true, e.From, e.Waste
 			}
+		case strings.HasPrefix(line, "waste "):
+			fmt.Sscanf(line, "waste %d", &s.waste)
 		case strings.Contains(line, `msg="origin range" `):
 			s.draws = append(s.draws, readDraw(line))
 		case strings.Contains(line, `msg="peer sent a bad piece"`):

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"runtime/pprof"
 	"slices"
+	"time"
 
 	"github.com/dunlin-project/dunlin/internal/sim"
 )
@@ -39,7 +40,7 @@ func parse(args []string) (o options, err error) {
 	pattern := f.String("run", "", "only scenarios whose name matches this regular expression")
 	f.Uint64Var(&o.seed, "seed", 1, "the first seed")
 	f.IntVar(&o.seeds, "seeds", 1, "how many seeds each scenario runs with")
-	f.BoolVar(&o.short, "short", false, "the short list for CI, with bounds")
+	f.BoolVar(&o.short, "short", false, "the short list for CI")
 	f.BoolVar(&o.json, "json", false, "a line of JSON for each scenario")
 	f.BoolVar(&o.list, "list", false, "print the names of the scenarios")
 	f.BoolVar(&o.trace, "trace", false, "print what happens on the first site of each scenario instead of the table")
@@ -82,13 +83,16 @@ func table(o options, scenarios []sim.Scenario, w io.Writer) error {
 	if !o.json && !o.list && !o.trace {
 		sim.Header(w)
 	}
-	broken := 0
+	broken, begun := 0, time.Now()
 	for _, sc := range scenarios {
 		n, err := one(o, sc, w)
 		if err != nil {
 			return err
 		}
 		broken += n
+	}
+	if !o.json && !o.list && !o.trace {
+		fmt.Fprintf(w, "%d scenarios in %v\n", len(scenarios), time.Since(begun).Round(time.Second))
 	}
 	if broken > 0 {
 		return fmt.Errorf("%d invariants do not hold", broken)

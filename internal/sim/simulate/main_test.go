@@ -15,7 +15,7 @@ func TestCommandLine(t *testing.T) {
 		return b.String(), err
 	}
 	s, err := out("-run", "^(cold|warm)-2$")
-	if lines := strings.Split(strings.TrimSpace(s), "\n"); err != nil || len(lines) != 3 || !strings.HasPrefix(lines[2], "warm-2 ") {
+	if lines := strings.Split(strings.TrimSpace(s), "\n"); err != nil || len(lines) != 4 || !strings.HasPrefix(lines[2], "warm-2 ") || !strings.HasPrefix(lines[3], "2 scenarios in ") {
 		t.Errorf("%v\n%s", err, s)
 	}
 	s, err = out("-run", "^cold-2$", "-json", "-seeds", "2")
