@@ -78,8 +78,16 @@ func aria2Command(c call) []string {
 // launch starts the client on a host with an empty folder of its own.
 func (c client) launch(w *network, h *lab.Host, at time.Time, peers []string) *device {
 	w.t.Helper()
+	d := c.lineUp(w, h, at, peers)
+	d.letGo(w.t)
+	return d
+}
+
+// lineUp is launch up to the start line.
+func (c client) lineUp(w *network, h *lab.Host, at time.Time, peers []string) *device {
+	w.t.Helper()
 	k := call{w: w, host: h, dir: w.folder(), at: at, peers: peers}
-	return launch(w.t, h, k.dir, c.word, nil, c.argv(k))
+	return lineUp(w.t, h, k.dir, c.word, nil, c.argv(k))
 }
 
 // launchEvil starts a device that means harm.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strconv"
@@ -22,22 +23,38 @@ type device struct {
 	cmd   *exec.Cmd
 	dir   string
 	out   *watch
-	start time.Time     // just before its process began
-	done  time.Time     // it has said that the file is whole, or ended well
-	ended chan struct{} // the process is gone
-	cpu   float64       // seconds; when it is gone
-	peak  int64         // largest resident size in bytes so far; 0 unknown
+	line  io.WriteCloser // the start line: the client begins when a line is written here
+	start time.Time      // when it was let go
+	done  time.Time      // it has said that the file is whole, or ended well
+	ended chan struct{}  // the process is gone
+	cpu   float64        // seconds; when it is gone
+	peak  int64          // largest resident size in bytes so far; 0 unknown
 }
 
-// launch starts a client's process on a host. word is what it prints when the file is whole; without one it ends then.
+// startLine waits for a line and becomes the client. What it takes to enter the host's network is not the client's time, and
+// those that are to start together do.
+const startLine = `echo ready; read -r _; exec "$@"`
+
+// launch starts a client's process on a host, and lets it go.
 func launch(t *testing.T, h *lab.Host, dir, word string, env, argv []string) *device {
 	t.Helper()
+	d := lineUp(t, h, dir, word, env, argv)
+	d.letGo(t)
+	return d
+}
+
+// lineUp brings a client on a host to the start line. word is what it prints when the file is whole; without one it ends then.
+func lineUp(t *testing.T, h *lab.Host, dir, word string, env, argv []string) *device {
+	t.Helper()
 	d := &device{host: h, dir: dir, out: &watch{word: []byte(word), seen: make(chan struct{})}, ended: make(chan struct{})}
-	d.cmd = h.Command(t.Context(), argv[0], argv[1:]...)
+	d.cmd = h.Command(t.Context(), "sh", append([]string{"-c", startLine, "sh"}, argv...)...)
 	d.cmd.Env = append(os.Environ(), env...)
 	d.cmd.Stdout, d.cmd.Stderr = d.out, d.out
-	d.start = time.Now()
-	if err := d.cmd.Start(); err != nil {
+	var err error
+	if d.line, err = d.cmd.StdinPipe(); err == nil {
+		err = d.cmd.Start()
+	}
+	if err != nil {
 		t.Fatalf("start %s on %s: %v", argv[0], h.Name, err)
 	}
 	go func() {
@@ -48,7 +65,28 @@ func launch(t *testing.T, h *lab.Host, dir, word string, env, argv []string) *de
 		}
 		d.cpu = (d.cmd.ProcessState.UserTime() + d.cmd.ProcessState.SystemTime()).Seconds()
 	}()
+	d.awaitReady(t)
 	return d
+}
+
+// awaitReady returns when the client stands at the line.
+func (d *device) awaitReady(t *testing.T) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !strings.HasPrefix(d.out.String(), "ready\n"); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s does not come to the start line; it printed:\n%s", d.host.Name, d.out.String())
+		}
+	}
+	d.out.begin()
+}
+
+// letGo starts the client.
+func (d *device) letGo(t *testing.T) {
+	t.Helper()
+	d.start = time.Now()
+	if _, err := io.WriteString(d.line, "\n"); err != nil {
+		t.Fatalf("let %s go: %v", d.host.Name, err)
+	}
 }
 
 // wait returns when the file is whole, or an error when it cannot become so any more.
@@ -110,8 +148,9 @@ type watch struct {
 	seen chan struct{} // closed when the word was printed
 	at   time.Time     // when; set before seen is closed
 
-	mu  sync.Mutex // guards buf, and the closing of seen
-	buf bytes.Buffer
+	mu    sync.Mutex // guards buf, and the closing of seen
+	buf   bytes.Buffer
+	begun bool // what comes is the client's
 }
 
 // Write implements io.Writer.
@@ -121,10 +160,18 @@ func (w *watch) Write(p []byte) (int, error) {
 	defer w.mu.Unlock()
 	from := max(0, w.buf.Len()-len(w.word))
 	w.buf.Write(p)
-	if len(w.word) > 0 && bytes.Contains(w.buf.Bytes()[from:], w.word) {
+	if w.begun && len(w.word) > 0 && bytes.Contains(w.buf.Bytes()[from:], w.word) {
 		w.finishLocked(now)
 	}
 	return len(p), nil
+}
+
+// begin drops what was printed so far; from now on it is the client's.
+func (w *watch) begin() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.buf.Reset()
+	w.begun = true
 }
 
 func (w *watch) finish() {

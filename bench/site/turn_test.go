@@ -24,18 +24,21 @@ func (w *network) turn(c client, warm bool) outcome {
 		hosts, warm = hosts[:1], false // one download alone
 	}
 	m := w.settle()
-	cpu, start, at := cpuNow(t), time.Now(), time.Time{}
+	at := time.Time{}
 	if warm {
-		at = start.Add(warmUp(len(hosts)))
-		start = at
+		at = time.Now().Add(warmUp(len(hosts)))
 	}
 	var devices []*device
 	for _, h := range hosts {
-		devices = append(devices, c.launch(w, h, at, nil))
+		devices = append(devices, c.lineUp(w, h, at, nil))
 	}
+	for _, d := range devices {
+		d.letGo(t)
+	}
+	cpu, start := cpuNow(t), devices[0].start
 	if warm {
 		time.Sleep(time.Until(at))
-		cpu = cpuNow(t)
+		cpu, start = cpuNow(t), at
 	}
 	for _, d := range devices {
 		if err := d.wait(patience); err != nil {
