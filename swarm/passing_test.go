@@ -182,3 +182,48 @@ func TestAMeshPassesOnNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatOthersFilledIsTakenBack: who has no link to the claimer hears of the pieces that it drew only. That the others came
+// over the LAN must not keep it waiting until the lease ends, even though the claim's own release comes after its last piece.
+func TestWhatOthersFilledIsTakenBack(t *testing.T) {
+	t.Parallel()
+	_, m := fetchtest.Content(1, 200*256<<10, 256<<10)
+	_, lan := bridged(t, 3, 1)
+	rooms, ears := make([]*swarm.Room, 3), make([]*ear, 3)
+	for i, node := range lan.Nodes {
+		rooms[i] = join(t, node, fetchtest.NewPart(m))
+		ears[i] = listenTo(rooms[i])
+	}
+	eventually(t, "the bridge knows both", func() bool { return ears[1].joined() == 2 })
+	eventually(t, "the far one knows that there are three", func() bool {
+		return ears[2].count(func(h fetch.Heard) bool { c, ok := h.(fetch.Crowd); return ok && c.Size == 3 }) > 0
+	})
+	eventually(t, "the bridge passes on", func() bool {
+		rooms[0].Say(fetch.SayClaim{First: 190, Count: 1})
+		return ears[2].said(lan.Nodes[0].ID(), true, 190) > 0
+	})
+	released := func(first int) int {
+		return ears[2].count(func(h fetch.Heard) bool {
+			s, ok := h.(fetch.Said)
+			return ok && s.Relayed && s.What == (fetch.SayRelease{First: first, Count: 4})
+		})
+	}
+	const drawn, mixed, late = 0, 8, 16
+	for _, first := range []int{drawn, mixed, late} {
+		rooms[0].Say(fetch.SayClaim{First: first, Count: 4})
+		eventually(t, "the claim is heard", func() bool { return ears[2].said(lan.Nodes[0].ID(), true, first) > 0 })
+		rooms[0].Say(fetch.SayHave{First: first, Count: 2, Drawn: true})
+		rooms[0].Say(fetch.SayHave{First: first + 2, Count: 2, Drawn: first == drawn})
+	}
+	rooms[0].Say(fetch.SayRelease{First: late, Count: 4}) // as fetch says it: after the last piece
+	for _, first := range []int{mixed, late} {
+		eventually(t, "the claim that others filled is taken back", func() bool { return released(first) > 0 })
+	}
+	rooms[0].Say(fetch.SayClaim{First: 100, Count: 1}) // whatever was said before it is heard before it
+	eventually(t, "it claims on", func() bool { return ears[2].said(lan.Nodes[0].ID(), true, 100) > 0 })
+	for first, want := range map[int]int{drawn: 0, mixed: 1, late: 1} {
+		if n := released(first); n != want {
+			t.Errorf("the claim of piece %d was taken back %d times, want %d", first, n, want)
+		}
+	}
+}

@@ -25,6 +25,10 @@ type Holding interface {
 // the largest files, and a member fetches few at a time.
 const maxClaims = 512
 
+// keptReleases is how many later changes of claims a release outlives whose pieces are all there, so that every link has told
+// it. On a link that is further behind the claim ends with its lease.
+const keptReleases = 64
+
 // Room is one content, shared with the members of the site. It implements fetch.Site. Make it with Node.Join. A room
 // that nobody hears just seeds.
 type Room struct {
@@ -36,6 +40,7 @@ type Room struct {
 
 	mu      sync.Mutex // guards the rest; nothing else is locked while it is held
 	have    piecehash.Bitmap
+	drawn   piecehash.Bitmap   // of these, what was said to come from the origin
 	log     []logged           // what was said to be had since Join, for links that are behind
 	claims  map[int]*ownClaim  // by first piece
 	claimNo uint64             // of the newest change of a claim
@@ -75,7 +80,7 @@ type memberState struct {
 
 func newRoom(n *Node, h Holding) *Room {
 	r := &Room{
-		node: n, holding: h, m: h.Manifest(), have: h.Bitmap(),
+		node: n, holding: h, m: h.Manifest(), have: h.Bitmap(), drawn: piecehash.NewBitmap(h.Manifest().Pieces()),
 		claims: make(map[int]*ownClaim), links: make(map[*link]struct{}), waiting: make(map[*link]struct{}),
 		members: make(map[fetch.PeerID]*memberState),
 		relay:   relay.New(n.ID(), uint64(max(0, time.Now().UnixMilli()))),
@@ -111,11 +116,16 @@ func (r *Room) say(s fetch.Saying) {
 			r.claims[s.First] = &ownClaim{no: r.claimNo, seq: r.relay.Say(s).Seq, say: s}
 		}
 	case fetch.SayRelease:
-		if c := r.claims[s.First]; c != nil {
-			r.claimNo++
-			c.no, c.seq, c.released = r.claimNo, r.relay.Say(s).Seq, true
+		if c := r.claims[s.First]; c != nil && !c.released {
+			r.release(c)
 		}
 	}
+}
+
+func (r *Room) release(c *ownClaim) {
+	r.claimNo++
+	c.no, c.released = r.claimNo, true
+	c.seq = r.relay.Say(fetch.SayRelease{First: c.say.First, Count: c.say.Count}).Seq
 }
 
 func (r *Room) valid(first, count int) bool {
@@ -130,14 +140,33 @@ func (r *Room) sayHave(s fetch.SayHave) {
 		if !r.have.Set(i) {
 			continue
 		}
+		if s.Drawn {
+			r.drawn.Set(i)
+		}
 		seq := r.relay.Say(fetch.SayHave{First: i, Count: 1, Drawn: s.Drawn}).Seq
 		r.log = append(r.log, logged{seq, int32(i)})
 	}
+	r.endClaims()
+}
+
+// endClaims ends our claims of which nothing is missing. Members without a link to us hear of what we drew only: of a claim that
+// others have filled in part they would wait for the rest until its lease ends, so it is taken back.
+func (r *Room) endClaims() {
 	for first, c := range r.claims {
-		if missing := r.have.NextMissing(first); missing < 0 || missing >= first+c.say.Count {
+		switch {
+		case !covers(r.have, first, c.say.Count):
+		case !c.released && !covers(r.drawn, first, c.say.Count):
+			r.release(c)
+		case !c.released || r.claimNo-c.no >= keptReleases:
 			delete(r.claims, first)
 		}
 	}
+}
+
+// covers reports whether all of these pieces are in the set.
+func covers(set piecehash.Bitmap, first, count int) bool {
+	missing := set.NextMissing(first)
+	return missing < 0 || missing >= first+count
 }
 
 // Hear implements fetch.Site.
@@ -321,7 +350,7 @@ func (r *Room) hearHaves(id fetch.PeerID, m *memberState, runs []wire.Run, drawn
 		}
 	}
 	for first, c := range m.claims {
-		if missing := m.have.NextMissing(first); missing < 0 || missing >= first+c.Count {
+		if covers(m.have, first, c.Count) {
 			delete(m.claims, first)
 		}
 	}
