@@ -3,7 +3,6 @@ package upload
 import (
 	"cmp"
 	"context"
-	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -14,16 +13,10 @@ import (
 	"github.com/dunlin-project/dunlin/swarm/wire"
 )
 
-// Bounds of what all links together may have sent and not yet got rid of. Without them control messages wait behind
-// payload: on a 10 Mbit/s uplink that serves eleven, for longer than a lease lives.
+// Bounds of turns.
 const (
-	minUnsent    = 256 << 10             // bytes
-	unsentTime   = 50 * time.Millisecond // of the uplink's rate
-	queueTime    = 2 * time.Second       // of the uplink's rate: pieces promised and not yet sent
-	guessedRate  = 12.5e6                // bytes per second, before anything was measured
-	sampleTime   = 200 * time.Millisecond
-	firstSample  = 20 * time.Millisecond  // the same on a quick link of which nothing is known: it need not creep so long
-	stalledAfter = 500 * time.Millisecond // a link that got rid of nothing for so long holds up only itself
+	queueTime    = 2 * time.Second        // of the uplink's rate: pieces promised and not yet sent
+	guessedRate  = 12.5e6                 // bytes per second, before anything was measured
 	muxHeaders   = 12                     // bytes around a message before encryption
 	minCopyTime  = 100 * time.Millisecond // a piece is sent to one peer alone for so long
 	maxCopyTime  = 750 * time.Millisecond // at most: who takes nothing must not hold up the others until they are told busy
@@ -46,11 +39,11 @@ type Scheduler struct {
 
 	mu       sync.Mutex // guards the rest, and the fields of flows that say so
 	waiting  []*turn
-	flows    map[*Flow]struct{}   // that are being served
-	going    map[*uint8]time.Time // by Part.Copies: when the newest copy was begun that has not ended
-	promised int64                // bytes of pieces that wait or are being sent
-	granted  int64                // payload bytes for which a turn was given
-	unsent   int64                // at the last look, without stalled flows
+	flows    map[*Flow]struct{} // that are being served
+	going    map[*uint8]copying // by Part.Copies: the newest copy, until it ends
+	promised int64              // bytes of pieces that wait or are being sent
+	granted  int64              // payload bytes for which a turn was given
+	unsent   int64              // at the last look, without stalled flows
 	looked   time.Time
 	rate     float64 // bytes per second that the uplink takes, 0 unknown
 	sampled  time.Time
@@ -81,6 +74,12 @@ func (p Part) place() int {
 	return 1 + int(*p.Copies)
 }
 
+// copying is a copy of a piece on its way to a peer. A link carries one copy of a piece at a time.
+type copying struct {
+	flow  *Flow
+	since time.Time
+}
+
 // turn is somebody's wait for n bytes.
 type turn struct {
 	flow  *Flow
@@ -107,7 +106,7 @@ type Flow struct {
 // New returns a scheduler for an uplink of which at most bytesPerSecond may be used; 0 is all there is. Turns are given
 // only while Run runs.
 func New(bytesPerSecond int64) *Scheduler {
-	u := &Scheduler{kick: make(chan struct{}, 1), flows: make(map[*Flow]struct{}), going: make(map[*uint8]time.Time)}
+	u := &Scheduler{kick: make(chan struct{}, 1), flows: make(map[*Flow]struct{}), going: make(map[*uint8]copying)}
 	if bytesPerSecond > 0 {
 		burst := max(maxTurn, int(float64(bytesPerSecond)*burstTime.Seconds()))
 		u.bucket = rate.NewLimiter(rate.Limit(bytesPerSecond), burst)
@@ -228,7 +227,7 @@ func (u *Scheduler) takeBack(t *turn) {
 		f.since = t.since
 	}
 	if c := t.part.Copies; c != nil && !t.part.Begun {
-		delete(u.going, c)
+		u.over(f, c)
 		if *c < math.MaxUint8 { // at that it no longer counts
 			*c--
 		}
@@ -326,7 +325,7 @@ func (u *Scheduler) held(now time.Time, p Part) bool {
 	if p.Copies == nil || p.Begun {
 		return false
 	}
-	since, ok := u.going[p.Copies]
+	newest, ok := u.going[p.Copies]
 	if !ok {
 		return false
 	}
@@ -334,7 +333,7 @@ func (u *Scheduler) held(now time.Time, p Part) bool {
 	if u.rate > 0 {
 		alone = min(max(minCopyTime, time.Duration(2*float64(p.Size)/u.pace()*float64(time.Second))), maxCopyTime)
 	}
-	return now.Sub(since) < alone
+	return now.Sub(newest.since) < alone
 }
 
 // Best returns which of the parts should be sent first, the earliest of equals; there must be one.
@@ -373,7 +372,7 @@ func (u *Scheduler) grant(now time.Time, t *turn) {
 		f.handed = max(f.handed, f.written())
 	}
 	t.since, f.since = f.since, time.Time{}
-	u.note(now, t.part)
+	u.note(now, f, t.part)
 	n := int64(t.n)
 	f.handed += n + muxHeaders
 	f.unsent += n
@@ -383,18 +382,25 @@ func (u *Scheduler) grant(now time.Time, t *turn) {
 }
 
 // note keeps the books of copies.
-func (u *Scheduler) note(now time.Time, p Part) {
+func (u *Scheduler) note(now time.Time, f *Flow, p Part) {
 	switch c := p.Copies; {
 	case c == nil:
 		return
 	case !p.Begun:
-		u.going[c] = now
+		u.going[c] = copying{f, now}
 		if *c < math.MaxUint8 {
 			*c++
 		}
 	}
 	if p.Last {
-		delete(u.going, p.Copies)
+		u.over(f, p.Copies)
+	}
+}
+
+// over: the flow's copy of a piece is not on its way any more. A newer one still is, if it was begun because this one took long.
+func (u *Scheduler) over(f *Flow, copies *uint8) {
+	if u.going[copies].flow == f {
+		delete(u.going, copies)
 	}
 }
 
@@ -403,65 +409,6 @@ func (f *Flow) GiveUp(p Part) {
 	f.up.mu.Lock()
 	defer f.up.mu.Unlock()
 	if p.Begun {
-		delete(f.up.going, p.Copies)
+		f.up.over(f, p.Copies)
 	}
-}
-
-func (u *Scheduler) limit() int64 {
-	return max(minUnsent, int64(u.rate*unsentTime.Seconds()))
-}
-
-// look asks every connection what it has not got rid of, and learns the uplink's rate from how that falls.
-func (u *Scheduler) look(now time.Time) {
-	u.looked = now
-	var all, counted int64
-	for f := range u.flows {
-		f.look(now)
-		all += f.unsent
-		if now.Sub(f.moved) <= stalledAfter {
-			counted += f.unsent
-		}
-	}
-	maps.DeleteFunc(u.going, func(_ *uint8, since time.Time) bool { return now.Sub(since) > staleCopy })
-	u.unsent = counted
-	u.sample(now, all)
-}
-
-func (f *Flow) look(now time.Time) {
-	if f.unsent == 0 { // nothing was given to it since: of many links most are idle, and the kernel need not be asked about them
-		f.moved = now
-		return
-	}
-	written := f.written()
-	f.handed = max(f.handed, written)
-	n := f.handed - written + f.queued()
-	if n < f.unsent || n == 0 {
-		f.moved = now
-	}
-	f.unsent = n
-}
-
-// sample learns the rate: what the links got rid of in a window. While there was always something to get rid of, and more
-// would have been given to them, that is the uplink's rate; otherwise it is at least that: a few peers with slow lines
-// take little, however fast the uplink. Too low an estimate is soon mended, since minUnsent every few
-// milliseconds is more than most links carry; too high a one makes control messages wait.
-func (u *Scheduler) sample(now time.Time, unsent int64) {
-	if unsent == 0 {
-		u.idled = true
-	}
-	d := now.Sub(u.sampled)
-	drained := max(u.granted-unsent, u.drained)
-	quick := u.rate == 0 && d >= firstSample && drained-u.drained >= 4*minUnsent
-	if d < sampleTime && !quick {
-		return
-	}
-	r := float64(drained-u.drained) / d.Seconds()
-	switch {
-	case d > 2*sampleTime: // nobody looked meanwhile
-	case u.rate == 0, u.idled && r > u.rate:
-		u.rate = r
-	case !u.idled && (r > u.rate || u.filled):
-		u.rate += (r - u.rate) / 2
-	}
-	u.sampled, u.drained, u.idled, u.filled = now, drained, unsent == 0, false
 }

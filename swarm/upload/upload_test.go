@@ -357,6 +357,56 @@ func TestOneCopyAtATime(t *testing.T) {
 	}
 }
 
+// TestANewerCopyIsNotForgotten: a copy that took so long that another was begun does not, by its own end, make room for a third
+// beside that.
+func TestANewerCopyIsNotForgotten(t *testing.T) {
+	t.Parallel()
+	const size = 1 << 20
+	for name, end := range map[string]func(f *Flow, copies *uint8){
+		"given up": func(f *Flow, copies *uint8) { f.GiveUp(Part{Copies: copies, Size: size, Begun: true}) },
+		"ended": func(f *Flow, copies *uint8) {
+			_ = f.Turn(context.Background(), wire.MaxSlice, Part{Copies: copies, Size: size, Begun: true, Last: true})
+		},
+		"never sent": func(f *Flow, copies *uint8) {
+			f.up.mu.Lock()
+			defer f.up.mu.Unlock()
+			f.up.takeBack(&turn{flow: f, n: wire.MaxSlice, part: Part{Copies: copies, Size: size}})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				u := New(0)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				go u.Run(ctx)
+				line := &uplink{rate: 1e8, start: time.Now()}
+				copies := uint8(0)
+				slow, newer, third := line.flow(u), line.flow(u), line.flow(u)
+				for _, f := range []*fakeFlow{slow, newer} { // the second waits until the first has taken too long
+					if err := f.sendPart(ctx, wire.MaxSlice, Part{Copies: &copies, Size: size}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				end(slow.Flow, &copies)
+				start := time.Now()
+				err := third.sendPart(ctx, wire.MaxSlice, Part{Copies: &copies, Size: size})
+				if took := time.Since(start); err != nil || took < minCopyTime {
+					t.Errorf("a third copy began after %v (%v), want %v", took, err, minCopyTime)
+				}
+				newer.GiveUp(Part{Copies: &copies, Size: size, Begun: true})
+				if u.going[&copies].flow != third.Flow {
+					t.Error("the newest copy is not known")
+				}
+				third.GiveUp(Part{Copies: &copies, Size: size, Begun: true})
+				if len(u.going) > 0 {
+					t.Error("a copy that was given up is on its way")
+				}
+			})
+		})
+	}
+}
+
 // TestNobodyStarves: a link that wants a piece which was sent often gets it, though another always has first copies to ask for.
 func TestNobodyStarves(t *testing.T) {
 	t.Parallel()
