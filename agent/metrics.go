@@ -26,6 +26,7 @@ type metrics struct {
 	checks   *prometheus.CounterVec // result
 	download prometheus.Histogram
 	sources  *prometheus.GaugeVec // state
+	origin   *prometheus.GaugeVec // state
 	queue    prometheus.Histogram
 	jobs     *prometheus.CounterVec // action, outcome
 	cycles   *prometheus.CounterVec // outcome
@@ -85,6 +86,8 @@ func newMetrics(version string) *metrics {
 		}),
 		sources: gauges("dunlin_sources",
 			"Devices and caches that are sources of the download that runs, by why no more is asked of them.", "state"),
+		origin: gauges("dunlin_origin_state",
+			"1 for how the origin stands in the download that runs: why no more is asked of it.", "state"),
 		queue: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "dunlin_source_queue_seconds",
 			Help:    "How long what is asked of a source takes at its rate; each second one value for each source that is asked.",
@@ -129,11 +132,12 @@ func (m *metrics) showZeros() {
 
 func (m *metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
-		m.received, m.wasted, m.content, m.checks, m.download, m.sources, m.queue, m.jobs, m.cycles, m.lastGood, m.expiry, m.updates, m.build,
+		m.received, m.wasted, m.content, m.checks, m.download, m.sources, m.origin, m.queue, m.jobs, m.cycles, m.lastGood, m.expiry, m.updates, m.build,
 	}
 }
 
-// showSources counts how the members of the download that runs stand. After its end there are none.
+// showSources counts how the members of the download that runs stand, and says how the origin does. After its end there is
+// nothing to say.
 func (m *metrics) showSources(v fetch.View) {
 	count := make(map[fetch.Standing]int)
 	for _, s := range v.Sources {
@@ -147,6 +151,13 @@ func (m *metrics) showSources(v fetch.View) {
 	}
 	for _, s := range fetch.Standings() {
 		m.sources.WithLabelValues(string(s)).Set(float64(count[s]))
+	}
+	for _, s := range fetch.OriginStandings() {
+		now := 0.0
+		if s == v.Origin.Standing && !v.Final {
+			now = 1
+		}
+		m.origin.WithLabelValues(string(s)).Set(now)
 	}
 }
 

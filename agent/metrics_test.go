@@ -151,3 +151,33 @@ func TestOutcomeWords(t *testing.T) {
 		}
 	}
 }
+
+// TestOriginState: while a download runs, one state of the origin is shown, and none after it.
+func TestOriginState(t *testing.T) {
+	t.Parallel()
+	m := newMetrics("1.2.3")
+	shown := func() (states []string) {
+		reg := prometheus.NewRegistry()
+		reg.MustRegister(m.origin)
+		families, err := reg.Gather()
+		if err != nil || len(families) != 1 {
+			t.Fatalf("%d families: %v", len(families), err)
+		}
+		for _, g := range families[0].GetMetric() {
+			if g.GetGauge().GetValue() == 1 {
+				states = append(states, g.GetLabel()[0].GetValue())
+			}
+		}
+		return states
+	}
+	for _, s := range fetch.OriginStandings() {
+		m.showSources(fetch.View{Origin: fetch.OriginView{Standing: s}})
+		if got := shown(); !slices.Equal(got, []string{string(s)}) {
+			t.Errorf("%s: %q are shown", s, got)
+		}
+	}
+	m.showSources(fetch.View{Final: true, Origin: fetch.OriginView{Standing: fetch.Drawing}})
+	if got := shown(); len(got) > 0 {
+		t.Errorf("after its end %q are shown", got)
+	}
+}

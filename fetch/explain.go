@@ -19,7 +19,6 @@ const (
 	Nothing   Standing = "nothing new"  // it has nothing that this device lacks
 	Busy      Standing = "busy"         // it has said "later"
 	Paused    Standing = "paused"       // it failed to deliver, and is left alone for a while
-	Distant   Standing = "no link"      // it is known by hearsay only
 	Gone      Standing = "left"         // its link has ended, or it does not share the content any more
 	Liar      Standing = "banned"       // it sent a bad piece
 )
@@ -40,7 +39,12 @@ const (
 
 // Standings returns all that a member may have, for metrics that must show a zero.
 func Standings() []Standing {
-	return []Standing{Ready, WindowSet, AllAsked, Elsewhere, Slower, Nothing, Busy, Paused, Distant, Gone, Liar}
+	return []Standing{Ready, WindowSet, AllAsked, Elsewhere, Slower, Nothing, Busy, Paused, Gone, Liar}
+}
+
+// OriginStandings returns all that the origin may have.
+func OriginStandings() []Standing {
+	return []Standing{NoOrigin, Drawing, DeadOrigin, BackedOff, Delayed, Listening, InDebt, OnLAN, Claimed, NotItsTurn}
 }
 
 // View is a picture of one fetch: what each source has given and why no more is asked of it.
@@ -78,8 +82,6 @@ type OriginView struct {
 func (d *Core) standing(now time.Duration, m *member) (s Standing, until time.Duration) {
 	lacks, free, worth := d.offers(now, m)
 	switch {
-	case m.distant:
-		return Distant, 0
 	case m.paused:
 		return Paused, m.until
 	case m.busy:
@@ -160,10 +162,10 @@ func (d *Core) openSpans() (wanted, free bool) {
 	return wanted, false
 }
 
-// explain fills in what the core knows of a member; false means that it knows none of this name.
+// explain fills in what the core knows of a member; false means that it knows none of this name that it has a link to.
 func (d *Core) explain(now time.Duration, s *Source) bool {
 	m := d.members[s.ID]
-	if m == nil {
+	if m == nil || m.distant {
 		return false
 	}
 	s.InFlight = m.pending

@@ -78,11 +78,6 @@ func TestStandings(t *testing.T) {
 			d.AskEnded(now, "a", 3, AskFailed, 0)
 			return d
 		},
-		Distant: func() *Core {
-			d := explained(t, 64, nil)
-			d.Hear(0, Said{ID: "a", Relayed: true, What: SayClaim{First: 0, Count: 1}})
-			return d
-		},
 	} {
 		d := make()
 		s := Source{ID: "a"}
@@ -98,12 +93,25 @@ func TestStandings(t *testing.T) {
 	}
 }
 
+// TestHearsayIsNoSource: who has no link to this device is none of its sources, however much it claims.
+func TestHearsayIsNoSource(t *testing.T) {
+	t.Parallel()
+	d := explained(t, 64, nil)
+	d.Hear(0, Said{ID: "a", Relayed: true, What: SayClaim{First: 0, Count: 1}})
+	if d.members["a"] == nil {
+		t.Fatal("the claim was not heard")
+	}
+	if d.explain(time.Second, &Source{ID: "a"}) {
+		t.Error("it is explained as a source")
+	}
+}
+
 // TestOriginStandings: the same for the origin.
 func TestOriginStandings(t *testing.T) {
 	t.Parallel()
 	const now = time.Second
 	with := func(c *Config) { c.Origin = true }
-	for want, make := range map[Standing]func() (*Core, time.Duration){
+	cases := map[Standing]func() (*Core, time.Duration){
 		NoOrigin: func() (*Core, time.Duration) { return explained(t, 64, nil), now },
 		Drawing: func() (*Core, time.Duration) {
 			d := explained(t, 64, with)
@@ -146,8 +154,13 @@ func TestOriginStandings(t *testing.T) {
 			d.Hear(0, Joined{ID: "a", Have: piecehash.NewBitmap(64)})
 			return d, now
 		},
-	} {
-		d, at := make()
+	}
+	for _, want := range OriginStandings() {
+		if cases[want] == nil {
+			t.Errorf("nothing shows %q", want)
+			continue
+		}
+		d, at := cases[want]()
 		if o := d.explainOrigin(at); o.Standing != want {
 			t.Errorf("the origin stands %q, want %q", o.Standing, want)
 		} else if timed := want == BackedOff || want == Delayed; timed != (o.Left > 0) {
