@@ -106,7 +106,7 @@ func allocate(f *os.File, length int64) (preallocated bool, err error) {
 }
 
 // writeStep is how much is written in one call, in bytes. For a whole MiB at once Linux looks for memory in large blocks, and
-// those are what a virtual machine has given back to its host: getting them again costs four times the copy itself.
+// those are what a virtual machine has given back to its host: with them a write costs three times the system time.
 const writeStep = 128 << 10
 
 // writeAt writes b at off, step by step.
