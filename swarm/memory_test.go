@@ -1,12 +1,19 @@
 package swarm
 
 import (
+	"io"
 	"net"
 	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
+
 	"github.com/dunlin-project/dunlin/fetch/fetchtest"
+	"github.com/dunlin-project/dunlin/swarm/conn"
+	"github.com/dunlin-project/dunlin/swarm/conn/conntest"
 	"github.com/dunlin-project/dunlin/swarm/wire"
 )
 
@@ -106,6 +113,99 @@ func TestMemoryOfIdleConnections(t *testing.T) {
 	within(t, before, 24<<20) // measured: 7 MiB
 	if got := len(n.Peers()); got != links {
 		t.Errorf("%d peers are linked, want %d", got, links)
+	}
+}
+
+// TestMemoryOfGrownWindows: links that were read at full speed, so that their windows grew, and then are read no more. What
+// waits unread stays within Limits.Memory, however large each window might become. A window grows only while half of it is
+// read in four round trips, so the links are given a long way. Without the limit 32 MiB wait.
+func TestMemoryOfGrownWindows(t *testing.T) {
+	const links, quick, first = 24, 9 << 20, 256 << 10
+	l := DefaultLimits()
+	l.Links, l.Handshakes, l.Memory = links, 1, 16<<20
+	up, err := conn.NewUpgrader(conntest.Key(0), l.conns(), func(peer.ID) bool { return true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { up.Close() })
+	before := memory()
+	var unread atomic.Int64
+	var wg sync.WaitGroup
+	for range links {
+		sender := conntest.Upgrader(t, int(rawPeers.Add(1)))
+		a, b := farApart(t, 75*time.Millisecond)
+		wg.Go(func() {
+			c, err := up.Upgrade(t.Context(), b, "")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			t.Cleanup(func() { c.Close() })
+			s, err := c.AcceptStream()
+			if err == nil {
+				_, err = io.CopyN(io.Discard, s, quick)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+		wg.Go(func() {
+			c, err := sender.Upgrade(t.Context(), a, conntest.ID(t, 0))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			t.Cleanup(func() { c.Close() })
+			s, err := c.OpenStream(t.Context())
+			sent := int64(0)
+			for chunk := make([]byte, 64<<10); err == nil; {
+				s.SetWriteDeadline(time.Now().Add(3 * time.Second))
+				var n int
+				n, err = s.Write(chunk)
+				sent += int64(n)
+			}
+			unread.Add(sent - quick)
+		})
+	}
+	wg.Wait()
+	most := l.Memory + int64(l.Links+l.Handshakes)*first
+	t.Logf("%.1f MiB wait unread", float64(unread.Load())/(1<<20))
+	if n := unread.Load(); n > most {
+		t.Errorf("%d MiB wait unread, at most %d are allowed", n>>20, most>>20)
+	}
+	within(t, before, most+16<<20)
+}
+
+// farApart returns the ends of a TCP connection on which everything takes so long, each way.
+func farApart(t *testing.T, delay time.Duration) (a, b *net.TCPConn) {
+	a, nearA := conntest.TCP(t)
+	nearB, b := conntest.TCP(t)
+	go carry(nearB, nearA, delay)
+	go carry(nearA, nearB, delay)
+	return a, b
+}
+
+// carry brings what comes from one end to the other, later.
+func carry(to, from net.Conn, delay time.Duration) {
+	type parcel struct {
+		due  time.Time
+		data []byte
+	}
+	way := make(chan parcel, 1024)
+	defer close(way)
+	go func() {
+		for p := range way {
+			time.Sleep(time.Until(p.due))
+			to.Write(p.data) // an end that is closed takes nothing more
+		}
+	}()
+	for {
+		b := make([]byte, 64<<10)
+		n, err := from.Read(b)
+		if err != nil {
+			return
+		}
+		way <- parcel{time.Now().Add(delay), b[:n]}
 	}
 }
 
