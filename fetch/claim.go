@@ -10,6 +10,7 @@ type claim struct {
 	first, end int
 	bytes      int64
 	done       int64
+	drew       meter // what of it counts in the member's meter
 	rate       float64
 	since      time.Duration // when it was first heard
 	moved      time.Duration // when done last grew
@@ -29,35 +30,44 @@ func (c *claim) ends() time.Duration {
 // grow notes that the claim has brought so many bytes by now.
 func (m *member) grow(now time.Duration, c *claim, done int64) {
 	m.drew.add(now, done-c.done)
+	c.drew.add(now, done-c.done)
 	c.done = done
 }
 
-// broke forgets what a member seems to have drawn, because a claim that had brought something came to nothing: who takes
-// claims back and makes them anew would otherwise draw any number of bytes that nobody ever sees.
-func (m *member) broke(c *claim) {
-	if c.done > 0 {
-		m.drew = meter{}
-	}
+// broke notes that a claim has come to nothing, in whatever way. What it seems to have brought is forgotten: who takes claims
+// back and makes them anew would otherwise draw any number of bytes that nobody ever sees. What other claims of the member
+// have brought still counts: one broken range does not make a slow line.
+func (m *member) broke(now time.Duration, c *claim) {
+	m.drew.sub(now, &c.drew)
+	m.broken++
+}
+
+// maySay reports whether another claim of a member is heard. Who has made three in a row that came to nothing has none until
+// it says that it has drawn a piece, and whose leases keep dying has none any more: claims that are made anew as soon as they
+// end would block the site for ever and never grow old.
+func (m *member) maySay() bool {
+	return m.deaths < mostBroken && m.broken < mostBroken && len(m.claims) < maxClaims
 }
 
 // believed is the rate of a claim as far as the claimer's progress bears it out, in bytes per second. Whoever says a rate that
 // nothing comes of would make the others leave the origin to it, and its claims would never be taken over. Progress is only
 // its word as well, but each claim must end with pieces that it had not before, so it cannot go on making it up.
 func (d *Core) believed(now time.Duration, m *member, c *claim) float64 {
-	if c.rate == 0 {
-		return 0
-	}
 	return min(c.rate, rateSlack*m.drew.proven(now))
 }
 
-// eta is how long the rest of a claim will take; 0 if the claimer has said no rate yet, or had no time to keep to it.
+// eta is how long the rest of a claim will take; 0 if the claimer has had no time yet to keep to a rate and has said none.
 func (d *Core) eta(now time.Duration, m *member, c *claim) time.Duration {
-	if c.rate <= 0 {
-		return 0
-	}
 	rate := c.rate
-	if now-c.since >= time.Second {
-		rate = max(d.believed(now, m, c), 1)
+	if now-c.since >= stealAge { // whatever it says: who says no rate at all would never be taken over
+		rate = rateSlack * m.drew.proven(now)
+		if c.rate > 0 {
+			rate = min(rate, c.rate)
+		}
+		rate = max(rate, 1)
+	}
+	if rate == 0 {
+		return 0
 	}
 	return time.Duration(min(float64(c.bytes-c.done)/rate, maxETA) * float64(time.Second))
 }
@@ -67,21 +77,21 @@ func (d *Core) hearClaim(now time.Duration, m *member, s SayClaim) {
 		return
 	}
 	for _, c := range slices.Clone(m.claims) {
-		switch {
+		switch end := s.First + s.Count; {
 		case c.first != s.First:
-		case c.end == s.First+s.Count:
+		case end <= c.end:
+			d.cut(c, end)
 			c.rate = float64(s.Rate)
-			if s.Done > c.done {
+			if done := min(s.Done, c.bytes); done > c.done {
 				c.moved = now
-				m.grow(now, c, min(s.Done, c.bytes))
+				m.grow(now, c, done)
 			}
 			return
 		default: // said again with another end: it takes the place of the former
-			d.endClaim(m, c, false)
+			d.dropClaim(now, m, c)
 		}
 	}
-	// A device whose leases keep dying does not get to block the site again.
-	if m.deaths >= 3 || len(m.claims) >= maxClaims {
+	if !m.maySay() {
 		return
 	}
 	c := &claim{first: s.First, end: s.First + s.Count, rate: float64(s.Rate), since: now, moved: now, unsaid: s.Count}
@@ -98,6 +108,15 @@ func (d *Core) hearClaim(now time.Duration, m *member, s SayClaim) {
 		return
 	}
 	d.yield(m, c)
+}
+
+// cut takes the end of a claim back. The rest is as old as it was.
+func (d *Core) cut(c *claim, end int) {
+	for ; c.end > end; c.end-- {
+		d.piece[c.end-1].claimed--
+		c.bytes -= d.c.PieceSize(c.end - 1)
+		c.unsaid--
+	}
 }
 
 // sound reports whether a claim makes sense: inside the content and not larger than any device of this protocol claims, so
@@ -134,6 +153,16 @@ func (d *Core) endClaim(m *member, c *claim, died bool) {
 	m.claims = slices.DeleteFunc(m.claims, func(o *claim) bool { return o == c })
 }
 
+// dropClaim ends a claim by its claimer's word. It has come to nothing unless all its pieces are there.
+func (d *Core) dropClaim(now time.Duration, m *member, c *claim) {
+	if !d.inReach(c) {
+		m.broke(now, c)
+	} else {
+		m.drew.sub(now, &c.drew)
+	}
+	d.endClaim(m, c, false)
+}
+
 // inReach reports whether all that is claimed is stored, or can be had of a member.
 func (d *Core) inReach(c *claim) bool {
 	for i := c.first; i < c.end; i++ {
@@ -154,7 +183,7 @@ func (d *Core) expireClaims(now time.Duration, m *member) {
 		died := !m.distant || !d.inReach(c)
 		if died {
 			m.deaths++
-			m.broke(c)
+			m.broke(now, c)
 		}
 		d.endClaim(m, c, died)
 	}
@@ -186,11 +215,12 @@ func (d *Core) shorten(st *stream) {
 	d.say(SayClaim{First: cl.first, Count: cl.end - cl.first, Done: cl.done})
 }
 
-// siteStreams counts the origin streams of the whole site that this device knows of.
+// siteStreams counts the origin streams of the whole site that this device knows of. A member all of whose claims could be
+// taken over is none: two that crawl would otherwise use up the site's streams.
 func (d *Core) siteStreams() int {
 	n := len(d.streams)
 	for m := range d.everyone {
-		if len(m.claims) > 0 {
+		if slices.ContainsFunc(m.claims, func(c *claim) bool { return !d.outpaces(d.now, m, c) }) {
 			n++
 		}
 	}
@@ -199,7 +229,11 @@ func (d *Core) siteStreams() int {
 
 // siteRate is the rate at which the whole site draws from the origin, as far as this device knows.
 func (d *Core) siteRate(now time.Duration) float64 {
-	sum := d.originRate.rate(now)
+	return d.originRate.rate(now) + d.othersRate(now)
+}
+
+// othersRate is the rate at which the others draw, as far as their progress bears it out.
+func (d *Core) othersRate(now time.Duration) (sum float64) {
 	for m := range d.everyone {
 		var most float64
 		for _, c := range m.claims {

@@ -30,6 +30,7 @@ const (
 	claimEvery     = 500 * time.Millisecond  // a claim is said again at least this often while it moves
 	claimBytes     = 1 << 20                 // and after this many bytes
 	maxClaims      = 16                      // live claims of one member that are heard
+	mostBroken     = 3                       // claims in a row that came to nothing: then no other of the member is heard
 	rateSlack      = 2                       // a claimer may say so many times the rate that its progress shows
 	maxETA         = 3600                    // seconds
 	slowLAN        = 5 * time.Second         // rule 11
@@ -125,6 +126,7 @@ type Core struct {
 	debt                debt      // what this device drew and no member has yet
 	noticed             bool
 	coming              map[PeerID]noticed // who was noticed and has not joined
+	past                map[PeerID]record  // who has left with broken claims
 	everSeen            bool               // a member has joined at least once
 	firstJoin, lastJoin time.Duration
 
@@ -142,6 +144,7 @@ type Core struct {
 	link     float64 // the highest rate of a link that was seen, in bytes per second
 	floor    floor
 	givenUp  []givenUp
+	hunger   hunger
 	lastIdle time.Duration // since when nobody draws and little is missing, 0 = not so
 	heldAt   time.Duration // when the limit of the whole download last held this device back, 0 = never
 	out      []Action
@@ -176,6 +179,7 @@ func NewCore(cfg Config) *Core {
 		key:     peerKey(cfg.Content.Root(), cfg.Self),
 		members: make(map[PeerID]*member),
 		coming:  make(map[PeerID]noticed),
+		past:    make(map[PeerID]record),
 	}
 	d.ranks = make([]uint16, d.grid.spans)
 	d.width.streams = minStreams
@@ -209,6 +213,7 @@ func (d *Core) Stored(now time.Duration, i int, from PeerID) {
 	}
 	d.say(SayHave{First: i, Count: 1, Drawn: d.piece[i].drawn})
 	d.owe(i)
+	d.fed(now, from)
 	if d.piece[i].asked > 0 {
 		for _, m := range d.order {
 			switch a := m.ask(i); {

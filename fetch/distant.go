@@ -21,7 +21,7 @@ func (d *Core) meet(id PeerID) *member {
 		}
 		d.forget(d.distant[i])
 	}
-	m := &member{id: id, distant: true, key: peerKey(d.c.Root(), id)}
+	m := &member{id: id, distant: true, key: peerKey(d.c.Root(), id), record: d.past[id]}
 	d.members[id] = m
 	d.distant = insert(d.distant, m)
 	return m
@@ -29,6 +29,7 @@ func (d *Core) meet(id PeerID) *member {
 
 // forget removes a member without a link. Its claims end by its own word, not by a death: it may have got a link.
 func (d *Core) forget(m *member) {
+	d.remember(m)
 	for len(m.claims) > 0 {
 		d.endClaim(m, m.claims[0], false)
 	}
@@ -42,7 +43,7 @@ func (d *Core) hearsay(now time.Duration, m *member, s SayHave) {
 	if !s.Drawn || s.First < 0 || s.Count < 1 || s.First > d.c.Pieces()-s.Count {
 		return
 	}
-	news := false
+	news := false // it could say so for ever
 	for i := s.First; i < s.First+s.Count; i++ {
 		p := &d.piece[i]
 		news = news || p.rumour == 0 && p.avail == 0 && !d.have.Has(i)
@@ -50,11 +51,14 @@ func (d *Core) hearsay(now time.Duration, m *member, s SayHave) {
 			p.rumour = now + meshTime
 		}
 	}
+	if news {
+		m.broken = 0
+	}
 	for _, c := range slices.Clone(m.claims) {
 		c.unsaid -= max(0, min(c.end, s.First+s.Count)-max(c.first, s.First))
 		if d.fulfilled(m, c) {
 			if m.grow(now, c, c.bytes); !news {
-				m.broke(c) // it could say so for ever
+				m.broke(now, c)
 			}
 			d.endClaim(m, c, false)
 		}

@@ -20,8 +20,8 @@ type member struct {
 	distant bool // there is no link to it (rule 8): what it says comes over others, and nothing can be asked of it
 
 	claims []*claim
-	deaths int   // leases of this member that ended without the promised pieces
-	drew   meter // what its claims have brought so far, by its word; see believed
+	record
+	drew meter // what its claims have brought so far, by its word; see believed
 
 	asks    []*ask  // the oldest first
 	pending int64   // bytes asked and not arrived
@@ -34,6 +34,12 @@ type member struct {
 	answered              bool // it has answered a request, be it with "later"
 	until                 time.Duration
 	failures              int
+}
+
+// record is what a member has made of its claims. It outlives the member: who leaves and joins again does not begin anew.
+type record struct {
+	deaths int // leases that ended without the promised pieces
+	broken int // claims in a row that came to nothing, in whatever way
 }
 
 // ask is one request to a member.
@@ -129,6 +135,7 @@ func (d *Core) join(now time.Duration, j Joined) {
 		id: j.ID, role: j.Role, rtt: j.RTT, have: j.Have,
 		key:     peerKey(d.c.Root(), j.ID),
 		lastGot: now, counted: true,
+		record: d.past[j.ID],
 	}
 	d.members[j.ID] = m
 	delete(d.coming, j.ID)
@@ -150,6 +157,7 @@ func (d *Core) leave(id PeerID) {
 		d.forget(m)
 		return
 	}
+	d.remember(m)
 	if m.counted {
 		d.count(m, -1)
 	}
@@ -162,6 +170,17 @@ func (d *Core) leave(id PeerID) {
 	d.rankSpans(m, -1)
 	delete(d.members, id)
 	d.order = slices.DeleteFunc(d.order, func(o *member) bool { return o == m })
+}
+
+// remember keeps the record of a member that leaves.
+func (d *Core) remember(m *member) {
+	r := m.record
+	if slices.ContainsFunc(m.claims, func(c *claim) bool { return !d.inReach(c) }) {
+		r.broken++
+	}
+	if _, known := d.past[m.id]; known || r != (record{}) && len(d.past) < maxDistant {
+		d.past[m.id] = r
+	}
 }
 
 // rankSpans keeps the owner map: for each span the number of members that rank above this device (rule 3).
@@ -213,9 +232,8 @@ func (d *Core) hearSaid(now time.Duration, m *member, what Saying) {
 		d.hearClaim(now, m, s)
 	case SayRelease:
 		for _, c := range slices.Clone(m.claims) {
-			if c.first < s.First+s.Count && s.First < c.end {
-				m.broke(c)
-				d.endClaim(m, c, false)
+			if c.first == s.First && c.end == s.First+s.Count {
+				d.dropClaim(now, m, c)
 			}
 		}
 	}
@@ -226,7 +244,13 @@ func (d *Core) hearHave(now time.Duration, m *member, s SayHave) {
 		return
 	}
 	for i := s.First; i < s.First+s.Count; i++ {
-		if m.have.Set(i) && m.counted {
+		if !m.have.Set(i) {
+			continue
+		}
+		if s.Drawn {
+			m.broken = 0
+		}
+		if m.counted {
 			d.reach(i)
 		}
 	}

@@ -23,6 +23,19 @@ func (m *meter) add(now time.Duration, n int64) {
 	m.slot[m.at%meterSlots] += n
 }
 
+// sub takes back what another meter, whose bytes were added here too, has measured lately.
+func (m *meter) sub(now time.Duration, o *meter) {
+	if !o.any {
+		return
+	}
+	m.roll(now)
+	o.roll(now)
+	for i := range m.slot {
+		m.slot[i] = max(0, m.slot[i]-o.slot[i])
+	}
+	*o = meter{}
+}
+
 // lived reports whether the meter has measured for so long.
 func (m *meter) lived(now, d time.Duration) bool { return m.any && now-m.begin >= d }
 

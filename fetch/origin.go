@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -107,6 +108,7 @@ func (d *Core) drawOrigin(now time.Duration) {
 	if !d.cfg.Origin || d.origin.dead || now < d.origin.until || !d.originOpen(now) {
 		return
 	}
+	d.hunger.since = cmp.Or(d.hunger.since, max(now, 1))
 	rate := d.siteRate(now)
 	d.origin.best = max(d.origin.best, rate)
 	if d.originRate.lived(now, time.Second) { // the first bytes come late and all at once, and look fast
@@ -164,6 +166,9 @@ func (d *Core) feed(now time.Duration, st *stream, fresh bool) bool {
 	st.next = dr.end
 	dr.warn = d.warnAt(now, dr.left)
 	st.size = min(2*st.size, maxSubRange)
+	if d.hungry(now) {
+		d.hunger.times++
+	}
 	st.drawing++
 	st.claim.open++
 	d.draws = append(d.draws, dr)

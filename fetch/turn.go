@@ -64,7 +64,10 @@ func (d *Core) pickRun(now time.Duration, size int64) (first, end int, why Reaso
 		}
 	}
 	if best < 0 {
-		return d.pickSteal(now)
+		if first, end, why = d.pickSteal(now); first == end && d.hungry(now) {
+			return d.pickAny()
+		}
+		return first, end, why
 	}
 	first = d.firstFree(best)
 	end = d.extend(first, size)
@@ -126,7 +129,7 @@ func (d *Core) pickSteal(now time.Duration) (first, end int, why Reason) {
 	var longest time.Duration
 	for m := range d.everyone {
 		for _, c := range m.claims {
-			if eta := d.eta(now, m, c); eta > longest && d.outpaces(now, c, eta) {
+			if eta := d.eta(now, m, c); eta > longest && d.outpaces(now, m, c) && d.open(now, c) {
 				slowest, longest = c, eta
 			}
 		}
@@ -136,36 +139,57 @@ func (d *Core) pickSteal(now time.Duration) (first, end int, why Reason) {
 	}
 	// From the end of the claim: the claimer goes on from its beginning.
 	end = slowest.end
-	for end > slowest.first && !d.stealable(end-1) {
+	for end > slowest.first && !d.stealable(now, end-1) {
 		end--
 	}
 	first = end
-	for first > slowest.first && d.stealable(first-1) && int64(end-first+1)*d.c.PieceLength() <= max(minSubRange, d.c.PieceLength()) {
+	for first > slowest.first && d.stealable(now, first-1) && int64(end-first+1)*d.c.PieceLength() <= max(minSubRange, d.c.PieceLength()) {
 		first--
 	}
 	return first, end, Steal
 }
 
-// stealable reports whether a piece may be taken over: only from one claimer, because whoever else claims it has taken it
-// over already.
-func (d *Core) stealable(i int) bool {
-	return d.wanted(i) && d.piece[i].claimed == 1 && !d.claimedByMe(i)
+// open reports whether any piece of a claim may be taken over.
+func (d *Core) open(now time.Duration, c *claim) bool {
+	for i := c.first; i < c.end; i++ {
+		if d.stealable(now, i) {
+			return true
+		}
+	}
+	return false
 }
 
-func (d *Core) outpaces(now time.Duration, c *claim, eta time.Duration) bool {
+// stealable reports whether a piece may be taken over: this device outpaces all who claim it. One that it does not may have
+// taken it over already; but a second claim of the same member, or one of a crawler, keeps it from nobody.
+func (d *Core) stealable(now time.Duration, i int) bool {
+	if !d.wanted(i) || d.piece[i].claimed == 0 || d.claimedByMe(i) {
+		return false
+	}
+	for m := range d.everyone {
+		for _, c := range m.claims {
+			if c.first <= i && i < c.end && !d.outpaces(now, m, c) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// outpaces reports whether the claimer needs over three times as long for the rest of a claim as this device would.
+func (d *Core) outpaces(now time.Duration, m *member, c *claim) bool {
+	if now-c.since < stealAge {
+		return false
+	}
 	mine := d.originRate.rate(now)
 	if mine == 0 {
 		mine = d.origin.best / float64(max(1, d.width.streams))
 	}
-	if mine == 0 || eta < time.Second || now-c.since < stealAge {
+	if mine == 0 {
 		return false
 	}
-	open := false
-	for i := c.first; i < c.end && !open; i++ {
-		open = d.stealable(i)
-	}
+	eta := d.eta(now, m, c)
 	own := time.Duration(float64(c.bytes-c.done) / mine * float64(time.Second))
-	return open && eta > 3*own
+	return eta >= time.Second && eta > 3*own
 }
 
 // rank returns this device's place among the devices that still need bytes, and how many those are. Devices that were
@@ -228,6 +252,9 @@ func (d *Core) mayGoOn(now time.Duration) bool {
 // mayOpen says whether to open one more stream: in this device's turn; or when those whose turn it is leave the line
 // idle, because they may not use the origin or have died. Ranks order, they never block.
 func (d *Core) mayOpen(now time.Duration) bool {
+	if d.hungry(now) {
+		return true
+	}
 	if len(d.streams) >= maxStreams || d.holdsBack(now) {
 		return false
 	}

@@ -1,0 +1,51 @@
+package fetch
+
+import "time"
+
+// hunger is what ends every blockade: whatever members claim, say or leave undone, a device that may use the origin and has got
+// no piece from anybody for a while draws one range, its turn or not. Without it a word that nobody can check would keep a
+// device from the origin until it gives up. What others claim is not believed for ever, and a line that is seen to be quick
+// then takes over the rest (rule 3).
+type hunger struct {
+	since time.Duration // when the last piece was stored, or the origin was first open; 0 = not yet
+	times int           // ranges drawn for that reason since a member has last delivered a piece
+}
+
+const (
+	hungerMost = 20 * time.Second // so long while others seem to draw: a thin line needs it for the first pieces
+	crawl      = 16 << 10         // bytes per second: what the others draw in all is nothing; then slowLAN
+	hungerMin  = time.Second      // the wait halves each time that no member has delivered anything since
+)
+
+// fed notes that a piece has come.
+func (d *Core) fed(now time.Duration, from PeerID) {
+	d.hunger.since = max(now, 1)
+	if from != "" {
+		d.hunger.times = 0
+	}
+}
+
+// hungry reports whether it is time for a range that is nobody's business. One after the other by rank, so that the piece
+// that the first one gets feeds the others.
+func (d *Core) hungry(now time.Duration) bool {
+	h := &d.hunger
+	if h.since == 0 || now-h.since < hungerMin || len(d.draws) > 0 || d.limited(now) {
+		return false
+	}
+	wait := hungerMost
+	if d.origin.failures == 0 && d.othersRate(now) < crawl {
+		wait = slowLAN
+	}
+	place, _ := d.rank(now)
+	return now-h.since >= max(hungerMin, wait>>min(h.times, 5))+time.Duration(min(place, 50))*idleTurn
+}
+
+// pickAny takes the first piece that this device has no other way to, whoever claims it or is said to have drawn it.
+func (d *Core) pickAny() (first, end int, why Reason) {
+	for i := d.have.NextMissing(0); i >= 0 && i < d.c.Pieces(); i = d.have.NextMissing(i + 1) {
+		if d.missing(i) && (d.piece[i].avail == 0 || d.floor.both) && !d.claimedByMe(i) {
+			return i, i + 1, Steal
+		}
+	}
+	return 0, 0, Own
+}
