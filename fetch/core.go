@@ -62,7 +62,7 @@ type Config struct {
 	Origin  bool             // whether this device may use the origin at all
 	Warm    bool             // whether LAN links are up already: then nothing waits at the start (rule 2)
 	// Delay keeps the origin closed for so long after the start (policy, rule 13). It ends early when nobody is
-	// there to wait for.
+	// there to wait for: otherwise a device alone would stand still for nothing.
 	Delay time.Duration
 	// Seed makes the random choices repeatable.
 	Seed uint64

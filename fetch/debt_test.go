@@ -26,10 +26,24 @@ func TestADeviceDrawsOnlyAsFarAheadAsItPassesOn(t *testing.T) {
 			d.join(0, "other")
 			drawn := 0
 			for now := time.Duration(0); now < 20*sec; now += 50 * ms {
-				if c.owner {
-					d.said(now, "other", fetch.SayClaim{First: pieces - 1, Count: 1, Rate: mib, Done: int64(now / ms)})
+				if c.owner { // one piece a second, from the end
+					own := pieces - 1 - int(now/sec)
+					d.said(now, "other", fetch.SayHave{First: own + 1, Count: pieces - 1 - own, Drawn: true})
+					d.said(now, "other", fetch.SayClaim{First: own, Count: 1, Rate: mib, Done: mib * int64(now%sec) / int64(sec)})
 				}
-				for _, a := range take[fetch.Draw](d.at(now)) {
+				d.at(now)
+				var draws []fetch.Draw
+				for _, a := range d.acts {
+					switch a := a.(type) {
+					case fetch.Ask:
+						d.core.Stored(now, a.Piece, a.Peer)
+						d.core.AskEnded(now, a.Peer, a.Piece, fetch.AskOK, 0)
+					case fetch.Draw:
+						draws = append(draws, a)
+					}
+				}
+				d.acts = nil
+				for _, a := range draws {
 					for i := a.First; i < a.First+a.Count; i++ {
 						drawn++
 						d.core.Stored(now, i, "")
@@ -52,7 +66,7 @@ func TestADeviceDrawsOnlyAsFarAheadAsItPassesOn(t *testing.T) {
 // that one; a rate that is only said changes nothing.
 func TestARateIsBelievedAsFarAsProgressShows(t *testing.T) {
 	t.Parallel()
-	const pieces, claimed = 256, 128
+	const pieces = 256
 	for name, c := range map[string]struct {
 		rate, progress int64 // what the other says that it draws, and what it then has, in pieces a second
 		leaves         bool
@@ -122,6 +136,8 @@ func TestAClaimIsTakenOverByItsProgress(t *testing.T) {
 		"it moves as it says":   {mib, mib, false},
 		"it crawls and says so": {mib / 64, mib / 64, true},
 		"it crawls and boasts":  {1 << 40, 2, true},
+		"it crawls, says none":  {0, 2, true},
+		"it moves, says none":   {0, mib, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

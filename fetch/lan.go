@@ -323,7 +323,7 @@ func (d *Core) AskEnded(now time.Duration, from PeerID, piece int, res AskResult
 		if m.have.Clear(piece) && m.counted {
 			d.piece[piece].avail--
 		}
-	case AskBad:
+	case AskBad: // rule 12: it would be asked again and again, and each wrong piece costs the time of a right one
 		d.leave(from)
 	case AskFailed:
 		if a != nil {

@@ -21,7 +21,8 @@ const (
 	Cache              // a LAN caching node
 )
 
-// Reason says why a byte was asked of the origin (design, section 6, rule 6).
+// Reason says why a byte was asked of the origin (design, section 6, rule 6). Without it a site that pays twice shows only a
+// sum, and nobody can tell a slow owner from a dead one or from a network without multicast.
 type Reason uint8
 
 // The reasons.
