@@ -96,12 +96,12 @@ func TestRule2TheFirstWait(t *testing.T) {
 			joins: []time.Duration{60 * ms, 80 * ms}, opensAt: 110 * ms,
 		},
 		"cold, all who were named are there: when the last settles": {
-			hear:  map[time.Duration]fetch.Heard{10 * ms: fetch.Noticed{ID: "kh0"}, 20 * ms: fetch.Noticed{ID: "kh1"}},
+			hear:  map[time.Duration]fetch.Heard{10 * ms: fetch.Noticed{ID: "m0"}, 20 * ms: fetch.Noticed{ID: "m1"}},
 			joins: []time.Duration{60 * ms, 80 * ms}, opensAt: 110 * ms,
 		},
 		"cold, one who was named is still to come: when the first settles": {
 			hear: map[time.Duration]fetch.Heard{
-				10 * ms: fetch.Noticed{ID: "kh0"}, 20 * ms: fetch.Noticed{ID: "kh1"}, 30 * ms: fetch.Noticed{ID: "kh2"},
+				10 * ms: fetch.Noticed{ID: "m0"}, 20 * ms: fetch.Noticed{ID: "m1"}, 30 * ms: fetch.Noticed{ID: "m2"},
 			},
 			joins: []time.Duration{60 * ms, 80 * ms}, opensAt: 90 * ms,
 		},
@@ -113,13 +113,18 @@ func TestRule2TheFirstWait(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			d := newDesk(t, 8, c.change)
+			d := newDesk(t, 8, func(cfg *fetch.Config) {
+				cfg.Self = "me43"
+				if c.change != nil {
+					c.change(cfg)
+				}
+			})
 			for now := time.Duration(0); now <= 3*sec; now += 10 * ms {
 				if h, ok := c.hear[now]; ok {
 					d.core.Hear(now, h)
 				}
 				if k := slices.Index(c.joins, now); k >= 0 {
-					d.join(now, fetch.PeerID(fmt.Sprint("kh", k)))
+					d.join(now, fetch.PeerID(fmt.Sprint("m", k)))
 				}
 				if len(take[fetch.Draw](d.at(now))) > 0 {
 					if now != c.opensAt {

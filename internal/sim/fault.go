@@ -63,17 +63,46 @@ func (d *device) unlink(after time.Duration) {
 	}
 }
 
-// lie is what a device says that fetches nothing: claims, at a rate that it never keeps.
+// lie is what a device says that fetches nothing. It claims all that its claims may cover, from the front of the file on, as
+// that stands; and by turns it says more done than there is, no rate and a byte more each time, a second claim inside the
+// first, another count, and a release just before the next claim.
 func (d *device) lie() {
 	if d.kind != Claimer || d.dead {
 		return
 	}
-	per := 1
-	for range 4 {
-		first := d.s.rng.IntN(d.s.content.Pieces())
-		d.say(fetch.SayClaim{First: first, Count: min(per, d.s.content.Pieces()-first), Rate: 1 << 20})
+	const claims = 16
+	n := d.s.content.Pieces()
+	at := int64((d.s.now - d.began) / lieEvery)
+	per := max(1, int((8<<20)/d.s.content.PieceLength()))
+	front := int(at/8) * per
+	for k := range claims {
+		c := fetch.SayClaim{First: (front + k*per) % n}
+		c.Count = min(per, n-c.First)
+		d.twist(k, at, &c)
+		d.say(c)
 	}
 	d.s.q.push(d.s.now+lieEvery, d, argLie)
+}
+
+// twist is the trick that goes with the claim number k.
+func (d *device) twist(k int, at int64, c *fetch.SayClaim) {
+	c.Rate = 1 << 20
+	switch k % 6 {
+	case 0:
+		c.Done = 1<<30 + at
+	case 1:
+		c.Rate, c.Done = 0, at
+	case 2:
+		if at%2 == 1 && c.Count > 1 {
+			c.First, c.Count = c.First+1, c.Count-1
+		}
+		c.Done = at
+	case 3:
+		c.Count -= int(at % 2)
+		c.Count = max(1, c.Count)
+	case 4:
+		d.say(fetch.SayRelease{First: c.First, Count: c.Count})
+	}
 }
 
 // strike hits the lowest device that is drawing from the origin.

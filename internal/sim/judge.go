@@ -104,13 +104,13 @@ func (d *device) watch(h fetch.Said) {
 		switch {
 		case l == nil || d.s.now >= l.ends():
 			d.leases[k] = &leaseState{moved: d.s.now, done: w.Done, rate: w.Rate, missing: w.Count}
-		case w.Done > l.done:
+		case min(w.Done, d.s.bytes(w.First, w.Count)) > l.done:
 			l.moved, l.done, l.rate = d.s.now, w.Done, w.Rate
 		default:
 			l.rate = w.Rate
 		}
 	case fetch.SayRelease:
-		d.endLeases(h.ID, w.First, w.Count, true)
+		delete(d.leases, lease{h.ID, w.First, w.Count})
 	case fetch.SayHave:
 		d.endLeases(h.ID, w.First, w.Count, false)
 	}
@@ -127,6 +127,14 @@ func (d *device) endLeases(by fetch.PeerID, first, count int, all bool) {
 			delete(d.leases, k)
 		}
 	}
+}
+
+// bytes is the length of pieces.
+func (s *site) bytes(first, count int) (n int64) {
+	for i := first; i < min(first+count, s.content.Pieces()); i++ {
+		n += s.content.PieceSize(i)
+	}
+	return n
 }
 
 // checkLeases looks for claims that the decision still believes in although their lease has ended.
