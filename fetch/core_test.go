@@ -244,9 +244,9 @@ func TestRule3ASlowClaimerIsStolenFrom(t *testing.T) {
 		want  int
 	}{
 		{"a young claim says little about its rate", 900 * ms, 0, 0},
-		{"one that stays slow", 1600 * ms, 0, 1},
-		{"somebody else has taken it over", 1600 * ms, mib / 2, 0},
-		{"somebody else, who crawls", 1600 * ms, 1 << 10, 1},
+		{"one that stays slow", 2600 * ms, 0, 1},
+		{"somebody else has taken it over", 1900 * ms, mib / 2, 0},
+		{"somebody else, who crawls", 2600 * ms, 1 << 10, 1},
 	} {
 		d := newDesk(t, 2, func(c *fetch.Config) { c.Warm = true })
 		d.join(0, "slow")

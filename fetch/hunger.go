@@ -14,7 +14,8 @@ type hunger struct {
 const (
 	hungerMost = 20 * time.Second // so long while others seem to draw: a thin line needs it for the first pieces
 	crawl      = 16 << 10         // bytes per second: what the others draw in all is nothing; then slowLAN
-	hungerMin  = time.Second      // the wait halves each time that no member has delivered anything since
+	hungerTurn = time.Second      // and so much longer for each rank: a piece that one gets feeds the others
+	hungerMin  = time.Second      // where the line proves quicker than the others' the wait halves each time, at least to this
 )
 
 // fed notes that a piece has come.
@@ -32,12 +33,16 @@ func (d *Core) hungry(now time.Duration) bool {
 	if h.since == 0 || now-h.since < hungerMin || len(d.draws) > 0 || d.limited(now) {
 		return false
 	}
-	wait := hungerMost
-	if d.origin.failures == 0 && d.othersRate(now) < crawl {
-		wait = slowLAN
-	}
 	place, _ := d.rank(now)
-	return now-h.since >= max(hungerMin, wait>>min(h.times, 5))+time.Duration(min(place, 50))*idleTurn
+	others := d.othersRate(now)
+	wait := hungerMost + time.Duration(min(place, 8))*hungerTurn
+	if d.origin.failures == 0 && others < crawl {
+		wait = slowLAN + time.Duration(min(place, 50))*idleTurn
+	}
+	if d.origin.mine > others { // on a thin line that all share it is not
+		wait >>= min(h.times, 5)
+	}
+	return now-h.since >= max(hungerMin, wait)
 }
 
 // pickAny takes the first piece that this device has no other way to, whoever claims it or is said to have drawn it.

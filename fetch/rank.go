@@ -7,7 +7,8 @@ import (
 	"github.com/dunlin-project/dunlin/piecehash"
 )
 
-// peerKey places a device in the ranking of one content. Every device computes the same key (docs/protocol.md, "Ranking").
+// peerKey places a device in the ranking of one content. Every device computes the same key: the first eight
+// bytes, big-endian, of the SHA-256 of the root and the text form of the peer id.
 func peerKey(root piecehash.Root, id PeerID) uint64 {
 	h := sha256.New()
 	h.Write(root[:])

@@ -175,11 +175,9 @@ func (d *Core) stealable(now time.Duration, i int) bool {
 	return true
 }
 
-// outpaces reports whether the claimer needs over three times as long for the rest of a claim as this device would.
+// outpaces reports whether the claimer needs over three times as long for the rest of a claim as this device would. It is
+// given the time that this device would need itself: on a thin line that many share the first bytes take seconds.
 func (d *Core) outpaces(now time.Duration, m *member, c *claim) bool {
-	if now-c.since < stealAge {
-		return false
-	}
 	mine := d.originRate.rate(now)
 	if mine == 0 {
 		mine = d.origin.best / float64(max(1, d.width.streams))
@@ -187,8 +185,11 @@ func (d *Core) outpaces(now time.Duration, m *member, c *claim) bool {
 	if mine == 0 {
 		return false
 	}
+	own := time.Duration(min(float64(c.bytes-c.done)/mine, maxETA) * float64(time.Second))
+	if now-c.since < max(stealAge, own) {
+		return false
+	}
 	eta := d.eta(now, m, c)
-	own := time.Duration(float64(c.bytes-c.done) / mine * float64(time.Second))
 	return eta >= time.Second && eta > 3*own
 }
 

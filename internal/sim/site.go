@@ -75,7 +75,7 @@ func newSite(sc *Scenario, number int, seed uint64, f flaw) *site {
 	return s
 }
 
-// ids draws the names of devices. They are in the order of the ranking (docs/protocol.md, "Ranking"), so that a scenario
+// ids draws the names of devices. They are in the order of the ranking (fetch/rank.go), so that a scenario
 // can say what happens to an owner: device 0 is the first in rank.
 func (s *site) ids(n int) []fetch.PeerID {
 	type ranked struct {
