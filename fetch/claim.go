@@ -215,12 +215,14 @@ func (d *Core) shorten(st *stream) {
 	d.say(SayClaim{First: cl.first, Count: cl.end - cl.first, Done: cl.done})
 }
 
-// siteStreams counts the origin streams of the whole site that this device knows of. A member all of whose claims could be
-// taken over is none: two that crawl would otherwise use up the site's streams.
+// siteStreams counts the origin streams of the whole site that this device knows of. Where the others
+// draw as good as nothing, a member all of whose claims could be taken over is none: two that crawl would otherwise use up the
+// site's streams.
 func (d *Core) siteStreams() int {
 	n := len(d.streams)
+	crawling := d.othersRate(d.now) < crawl
 	for m := range d.everyone {
-		if slices.ContainsFunc(m.claims, func(c *claim) bool { return !d.outpaces(d.now, m, c) }) {
+		if slices.ContainsFunc(m.claims, func(c *claim) bool { return !crawling || !d.outpaces(d.now, m, c) }) {
 			n++
 		}
 	}
