@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -120,13 +121,21 @@ func writeAt(w io.WriterAt, b []byte, off int64) error {
 	return nil
 }
 
+// lockPatience is how long a lock may be held by nobody: a process that this one is just starting has all its files open until it
+// becomes the other program.
+const lockPatience = 200 * time.Millisecond
+
 // lock takes the lock of an open file, or returns errBusy. It ends with the file.
 func lock(f *os.File) error {
-	err := retry(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return errBusy
+	for end := time.Now().Add(lockPatience); ; time.Sleep(5 * time.Millisecond) {
+		err := retry(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
+		switch {
+		case !errors.Is(err, unix.EWOULDBLOCK):
+			return err
+		case time.Now().After(end):
+			return errBusy
+		}
 	}
-	return err
 }
 
 var errBusy = errors.New("another download of it is running")
