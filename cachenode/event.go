@@ -5,13 +5,14 @@ import (
 	"github.com/dunlin-project/dunlin/piecehash"
 )
 
-// Event is something that happened to content: it is being fetched, it is stored, or it could not be fetched.
+// Event is something that happened to content: its fetch begins, goes on (told about once a second), has stored it or failed.
 type Event struct {
-	Event   string         `json:"event"` // "fetching", "stored" or "failed"
+	Event   string         `json:"event"` // one of the words below
 	Root    piecehash.Root `json:"root"`
 	Name    string         `json:"name,omitempty"`
-	Bytes   int64          `json:"bytes"` // length of the content
-	Resumed int64          `json:"resumed,omitempty"`
+	Bytes   int64          `json:"bytes"`             // length of the content
+	Have    int64          `json:"have,omitempty"`    // of it
+	Resumed int64          `json:"resumed,omitempty"` // of it, from an earlier run
 	Seconds float64        `json:"seconds,omitempty"`
 	From    *fetch.From    `json:"from,omitempty"` // nil while nothing has been asked for
 	Waste   int64          `json:"waste,omitempty"`
@@ -21,6 +22,7 @@ type Event struct {
 // The words of Event.Event.
 const (
 	Fetching = "fetching"
+	Progress = "progress"
 	Stored   = "stored"
 	Failed   = "failed"
 )

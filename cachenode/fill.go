@@ -170,10 +170,9 @@ func (c *content) beginPart(ctx context.Context) (*store.Partial, error) {
 
 // complete fetches what a part lacks and seals it. It stays shared and open then.
 func (c *content) complete(ctx context.Context, part *store.Partial) error {
-	began, n := time.Now(), c.node
-	m, name := c.item.Manifest, c.item.Name
-	n.log.Info("fetching content", slog.Any("root", c.root), slog.String("name", name), slog.Int64("bytes", m.Length()))
-	n.tell(Event{Event: Fetching, Root: c.root, Name: name, Bytes: m.Length()})
+	began, name := time.Now(), c.item.Name
+	c.node.log.Info("fetching content", slog.Any("root", c.root), slog.String("name", name), slog.Int64("bytes", part.Manifest().Length()))
+	c.node.tell(Event{Event: Fetching, Root: c.root, Name: name, Bytes: part.Manifest().Length()})
 	var sum fetch.Stats
 	for round := range mendRounds {
 		one, err := c.fetch(ctx, part)
@@ -188,21 +187,26 @@ func (c *content) complete(ctx context.Context, part *store.Partial) error {
 			err = seal(ctx, part)
 		}
 		if err == nil {
-			took := time.Since(began)
-			n.log.Info("content is stored", slog.Any("root", c.root), slog.String("name", name), slog.Duration("took", took),
-				slog.Int64("origin", sum.From.Origin), slog.Int64("peers", sum.From.Peers), slog.Int64("waste", sum.Waste))
-			n.tell(Event{
-				Event: Stored, Root: c.root, Name: name, Bytes: m.Length(), Resumed: sum.Resumed,
-				Seconds: took.Seconds(), From: &sum.From, Waste: sum.Waste,
-			})
+			sum.Elapsed = time.Since(began)
+			c.stored(sum)
 			return nil
 		}
 		if !errors.Is(err, store.ErrDropped) && !errors.Is(err, store.ErrIncomplete) {
 			return fault.Wrap(fault.Unavailable, fmt.Errorf("fetch %v: %w", c.root, err))
 		}
-		n.log.Warn("what an earlier run has left is damaged and is fetched again", slog.Any("root", c.root), slog.Any("err", err))
+		c.node.log.Warn("what an earlier run has left is damaged and is fetched again", slog.Any("root", c.root), slog.Any("err", err))
 	}
 	return fault.WithHint(fault.New(fault.Unavailable, "fetch %v: what was written does not stay as it was", c.root), "check the disk")
+}
+
+func (c *content) stored(s fetch.Stats) {
+	c.node.log.Info("content is stored", slog.Any("root", c.root), slog.String("name", c.item.Name), slog.Duration("took", s.Elapsed),
+		slog.Int64("origin", s.From.Origin), slog.Int64("cache", s.From.Cache), slog.Int64("peers", s.From.Peers), slog.Int64("waste", s.Waste))
+	n := c.item.Manifest.Length()
+	c.node.tell(Event{
+		Event: Stored, Root: c.root, Name: c.item.Name, Bytes: n, Have: n,
+		Resumed: s.Resumed, Seconds: s.Elapsed.Seconds(), From: &s.From, Waste: s.Waste,
+	})
 }
 
 // seal gives the part its final name. It goes on being served from the part.
@@ -217,7 +221,7 @@ func seal(ctx context.Context, part *store.Partial) error {
 // fetch brings what the part lacks, from the devices around and from the origin.
 func (c *content) fetch(ctx context.Context, part *store.Partial) (fetch.Stats, error) {
 	n := c.node
-	opt := fetch.Options{Limits: n.cfg.Limits, Log: n.log}
+	opt := fetch.Options{Limits: n.cfg.Limits, Log: n.log, Progress: c.progress()}
 	if seat := c.share(part); seat != nil {
 		opt.Site, opt.Self = seat, n.cfg.Swarm.ID()
 	}
@@ -233,6 +237,21 @@ func (c *content) fetch(ctx context.Context, part *store.Partial) (fetch.Stats, 
 		opt.Origin = origin
 	}
 	return fetch.File(ctx, arriving{part, c, c.current()}, opt)
+}
+
+// progress tells how a fetch goes, once a while.
+func (c *content) progress() func(fetch.Stats) {
+	var last time.Duration
+	return func(s fetch.Stats) {
+		if s.Elapsed-last < progressEvery {
+			return
+		}
+		last = s.Elapsed
+		c.node.tell(Event{
+			Event: Progress, Root: c.root, Name: c.item.Name, Bytes: s.Content, Have: s.Resumed + s.Useful(),
+			Resumed: s.Resumed, Seconds: s.Elapsed.Seconds(), From: &s.From, Waste: s.Waste,
+		})
+	}
 }
 
 // arriving is a part that lets readers have each piece the moment it is stored.

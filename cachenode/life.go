@@ -7,6 +7,8 @@ import (
 
 // life is the time between the begin and the end of Run, and what goes on in it: the end waits for that.
 type life struct {
+	begun chan struct{} // closed when it begins
+
 	mu  sync.Mutex
 	ctx context.Context // guarded by mu; nil outside
 	wg  sync.WaitGroup  // added to under mu while ctx is not nil
@@ -16,6 +18,7 @@ func (l *life) begin(ctx context.Context) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.ctx = ctx
+	close(l.begun)
 }
 
 // enter returns the context of the life, or nil outside of it. With a context, leave must be called.

@@ -31,6 +31,7 @@ const (
 	checkers      = 4                // pieces that are in memory to be hashed, at once
 	retryAfter    = 5 * time.Second  // content that could not be fetched is not tried again before
 	refreshEvery  = 10 * time.Second // between two looks at the catalogue
+	progressEvery = time.Second      // between two words about a fetch
 	runLength     = 16 << 20         // bytes that are sent before the next look at what is there
 	mendRounds    = 3                // how often stored content may turn out damaged when a fetch is finished
 	minOpen       = 2                // one that is asked for and one that comes
@@ -97,7 +98,7 @@ func New(cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, log: cfg.Log,
 		buffers: make(chan []byte, checkers), slots: make(chan struct{}, cfg.Fetches),
-		open: make(map[piecehash.Root]*content),
+		lives: life{begun: make(chan struct{})}, open: make(map[piecehash.Root]*content),
 	}
 	n.origin = n.webOrigin
 	for range checkers {
@@ -218,8 +219,13 @@ func (n *Node) ahead(root piecehash.Root) {
 	c.ahead()
 }
 
-// Warm returns when content is in the store, whole and every piece of it hashed. It needs Run beside it.
+// Warm returns when content is in the store, whole and every piece of it hashed. Run must be called, before or soon after.
 func (n *Node) Warm(ctx context.Context, root piecehash.Root) error {
+	select {
+	case <-n.lives.begun:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	c, err := n.take(root)
 	if err != nil {
 		return err

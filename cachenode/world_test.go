@@ -12,7 +12,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/fetch/fetchtest"
@@ -131,10 +130,7 @@ func (w *world) run(change func(*Config)) {
 		}
 	})
 	wg.Go(func() { _ = publicweb.Serve(ctx, srv, func() error { return srv.Serve(w.pipes) }) })
-	for n.lives.enter() == nil {
-		time.Sleep(time.Millisecond)
-	}
-	n.lives.leave()
+	<-n.lives.begun
 	w.stop = sync.OnceFunc(func() {
 		cancel()
 		w.client.CloseIdleConnections()
