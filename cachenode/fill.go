@@ -228,7 +228,7 @@ func (c *content) fetch(ctx context.Context, part *store.Partial) (fetch.Stats, 
 	if part.Bitmap().Full() {
 		return fetch.Stats{Resumed: part.Manifest().Length()}, nil
 	}
-	origin, err := n.origin(c.item)
+	origin, err := n.origin(c.newest())
 	switch {
 	case err != nil:
 		n.log.Warn("no origin can be used, devices must have the content", slog.Any("root", c.root), slog.Any("err", err))
@@ -237,6 +237,14 @@ func (c *content) fetch(ctx context.Context, part *store.Partial) (fetch.Stats, 
 		opt.Origin = origin
 	}
 	return fetch.File(ctx, arriving{part, c, c.current()}, opt)
+}
+
+// newest is the item as the catalogue has it now: its origins may have changed since the content was opened.
+func (c *content) newest() *Item {
+	if item, err := c.node.cfg.Catalogue.Find(c.root); err == nil && item.Manifest.Content == c.item.Manifest.Content {
+		return item
+	}
+	return c.item
 }
 
 // progress tells how a fetch goes, once a while.
