@@ -92,10 +92,11 @@ func (c *content) putAway(src source) {
 	}
 }
 
-// share takes a seat among the devices, in place of the one that the content had. It returns nil where there are none.
+// share takes a seat among the devices, in place of the one that the content had. It returns nil where there are none, and
+// for content that may not be given away (any more).
 func (c *content) share(h Holding) *seat {
 	c.leave()
-	if c.node.cfg.Swarm == nil {
+	if c.node.cfg.Swarm == nil || c.node.forbids(c.root) {
 		return nil
 	}
 	room, err := c.node.cfg.Swarm.Join(h)

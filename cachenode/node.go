@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -193,6 +195,7 @@ func (n *Node) upkeep(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		known := n.cfg.Catalogue.Refresh(ctx)
+		n.withdraw()
 		if n.cfg.Prefetch {
 			for _, root := range known {
 				n.ahead(root)
@@ -204,6 +207,24 @@ func (n *Node) upkeep(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// withdraw takes from devices what may not be given away any more; by HTTP it is refused since the catalogue has said so. An
+// answer that is under way goes on.
+func (n *Node) withdraw() {
+	n.mu.Lock()
+	open := slices.Collect(maps.Values(n.open))
+	n.mu.Unlock()
+	for _, c := range open {
+		if n.forbids(c.root) {
+			c.leave()
+		}
+	}
+}
+
+func (n *Node) forbids(root piecehash.Root) bool {
+	_, err := n.cfg.Catalogue.Find(root)
+	return fault.Is(err, fault.Refused)
 }
 
 // ahead fetches content that nobody has asked for.

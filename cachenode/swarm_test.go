@@ -3,12 +3,14 @@ package cachenode
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/fetch/fetchtest"
+	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/piecehash"
 )
 
@@ -97,6 +99,42 @@ func TestStoredIsShared(t *testing.T) {
 		synctest.Wait()
 		if inUse, joins, have := s.state(); !inUse || joins != 1 || !have.Full() {
 			t.Errorf("shared %v, joined %d times, %d pieces", inUse, joins, have.Count())
+		}
+		w.stop()
+	})
+}
+
+// changing is a catalogue whose word on one content can change.
+type changing struct {
+	catalogue
+	refused *atomic.Bool
+}
+
+func (c changing) Find(root piecehash.Root) (*Item, error) {
+	if c.refused.Load() {
+		return nil, fault.New(fault.Refused, "no peering")
+	}
+	return c.catalogue.Find(root)
+}
+
+// TestForbiddenLater: content that may not be given away any more is taken from the devices, and refused by HTTP at once.
+func TestForbiddenLater(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1<<20)
+		w.fill()
+		s := &lanSwarm{t: t, lan: &fetchtest.LAN{}, m: w.m}
+		var refused atomic.Bool
+		w.run(func(c *Config) { c.Swarm, c.Catalogue = s, changing{c.Catalogue.(catalogue), &refused} })
+		wants(t, "before", w.ask("GET", w.m.Root()), 200, w.data)
+		refused.Store(true)
+		resp := w.ask("GET", w.m.Root())
+		if resp.Body.Close(); resp.StatusCode != 403 {
+			t.Errorf("status %d", resp.StatusCode)
+		}
+		time.Sleep(2 * refreshEvery)
+		if inUse, _, _ := s.state(); inUse {
+			t.Error("it is still shared with devices")
 		}
 		w.stop()
 	})
