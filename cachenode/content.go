@@ -41,7 +41,9 @@ type content struct {
 	fill    *fill                 // nil: nothing is being fetched
 	err     error                 // of the newest fetch
 	failed  time.Time             // when it ended
-	closed  bool
+	// failures is how many fetches have failed since one succeeded.
+	failures int
+	closed   bool
 }
 
 // fill is one fetch under way.

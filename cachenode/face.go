@@ -1,11 +1,13 @@
 package cachenode
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"strconv"
@@ -19,12 +21,14 @@ import (
 
 const (
 	contentPath = "/content/"
+	layerPath   = "/layer/"
 
 	// immutable is for what never changes under its name: a year is as good as for ever to a cache.
 	immutable = "public, max-age=31536000, immutable"
 )
 
-// ServeHTTP answers GET and HEAD of /content/ROOT. It never writes a word of the request back.
+// ServeHTTP answers GET and HEAD of /content/ROOT and of /layer/ROOT, which is the piece layer of the content: an agent that
+// knows the node as an origin may need it to begin. It never writes a word of the request back.
 func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if n.lives.enter() == nil {
 		refuse(w, r, http.StatusServiceUnavailable, "This cache node is ending.")
@@ -41,9 +45,8 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, http.StatusBadRequest, "A request here has no body.")
 		return
 	}
-	name, ok := strings.CutPrefix(r.URL.EscapedPath(), contentPath)
-	root, err := piecehash.ParseRoot(name)
-	if !ok || err != nil || r.URL.RawQuery != "" || r.URL.ForceQuery {
+	root, layer, ok := parsePath(r.URL)
+	if !ok {
 		refuse(w, r, http.StatusNotFound, "Content is at "+contentPath+"ROOT, where ROOT is 64 lower-case hex digits.")
 		return
 	}
@@ -54,12 +57,27 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer n.release(c)
 	a := &answer{node: n, c: c, w: publicweb.NewWriter(w), r: r, size: c.item.Manifest.Length()}
-	a.serve()
-	n.sent.Add(a.w.Bytes())
+	if layer {
+		a.serveLayer()
+	} else {
+		a.serve()
+		n.sent.Add(a.w.Bytes())
+	}
 	n.log.Debug("answered", slog.String("remote", r.RemoteAddr), slog.Any("root", root), slog.Int("status", a.w.Status()), slog.Int64("bytes", a.w.Bytes()))
 	if a.broken {
 		panic(http.ErrAbortHandler) // ends the connection: the client must see that something is missing
 	}
+}
+
+// parsePath knows two shapes of paths and no other.
+func parsePath(u *url.URL) (root piecehash.Root, layer, ok bool) {
+	path := u.EscapedPath()
+	name, ok := strings.CutPrefix(path, contentPath)
+	if !ok {
+		name, layer = strings.CutPrefix(path, layerPath)
+	}
+	root, err := piecehash.ParseRoot(name)
+	return root, layer, err == nil && (ok || layer) && u.RawQuery == "" && !u.ForceQuery
 }
 
 // answer is one answer about content that is known.
@@ -75,14 +93,40 @@ type answer struct {
 	number int      // of file
 }
 
+// begin sets what every answer has, and reports whether the conditions of the request let it go on.
+func (a *answer) begin(etag string) bool {
+	h := a.w.Header()
+	h.Set("ETag", etag)
+	h.Set("Cache-Control", immutable)
+	code := precondition(a.r.Header, etag)
+	if code != 0 {
+		a.w.WriteHeader(code)
+	}
+	return code == 0
+}
+
+// serveLayer sends the piece layer, whatever range is asked for. Content of one piece has none.
+func (a *answer) serveLayer() {
+	layer := a.c.item.Manifest.Layer()
+	if len(layer) == 0 {
+		refuse(a.w, a.r, http.StatusNotFound, "This content has one piece, and so no piece layer.")
+		return
+	}
+	if !a.begin(`"layer-` + a.c.root.String() + "-" + strconv.FormatInt(a.c.item.Manifest.PieceLength(), 10) + `"`) {
+		return
+	}
+	a.head(http.StatusOK, int64(len(layer)), "")
+	if a.r.Method == http.MethodGet {
+		_, err := a.w.ReadFrom(bytes.NewReader(layer))
+		a.broken = err != nil
+	}
+}
+
 func (a *answer) serve() {
 	etag := `"` + a.c.root.String() + `"`
 	h := a.w.Header()
 	h.Set("Accept-Ranges", "bytes")
-	h.Set("ETag", etag)
-	h.Set("Cache-Control", immutable)
-	if code := precondition(a.r.Header, etag); code != 0 {
-		a.w.WriteHeader(code)
+	if !a.begin(etag) {
 		return
 	}
 	if a.r.Method == http.MethodHead { // a range is about a GET only

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/dunlin-project/dunlin/fetch/fetchtest"
+	"github.com/dunlin-project/dunlin/httpfallback"
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/piecehash"
 )
@@ -130,6 +131,37 @@ func TestRangesThatAreRefused(t *testing.T) {
 	wants(t, "another unit", w.ask("GET", w.m.Root(), "Range", "lines=1-2"), 200, w.data)
 }
 
+// TestLayer is served as agents ask an origin for it; it is of another kind than the content, so its tag is another.
+func TestLayer(t *testing.T) {
+	t.Parallel()
+	w := storedWorld(t)
+	gate := httpfallback.NewGate(httpfallback.GateConfig{})
+	defer gate.Close()
+	base := "http://" + w.node.Addr()
+	m, err := httpfallback.FetchLayer(t.Context(), gate, []string{base}, w.m.Content)
+	if err != nil || !bytes.Equal(m.Layer(), w.m.Layer()) {
+		t.Fatalf("layer: %v", err)
+	}
+	for _, method := range []string{"GET", "HEAD"} {
+		req, err := http.NewRequest(method, httpfallback.LayerURL(base, w.m.Root()), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := w.client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp.ContentLength != w.m.LayerSize() || strings.Contains(resp.Header.Get("ETag"), `"`+w.m.Root().String()) {
+			t.Errorf("%s: %d bytes, %v", method, resp.ContentLength, resp.Header)
+		}
+		want := map[string][]byte{"GET": w.m.Layer()}[method]
+		wants(t, method, resp, 200, want)
+	}
+	if n := w.node.Sent(); n != 0 {
+		t.Errorf("%d bytes of content were counted", n)
+	}
+}
+
 func TestConditions(t *testing.T) {
 	t.Parallel()
 	w := storedWorld(t)
@@ -172,6 +204,8 @@ func TestWhatIsNotServed(t *testing.T) {
 		"unknown":   {"GET", "/content/" + strings.Repeat("0", 64), "", 404},
 		"forbidden": {"GET", "/content/" + forbidden.Root().String(), "", 403},
 		"folder":    {"GET", "/content/", "", 404},
+		"no layer":  {"GET", "/layer/" + root, "", 404},
+		"no such":   {"GET", "/layer/" + strings.Repeat("0", 64), "", 404},
 		"top":       {"GET", "/", "", 404},
 		"upper":     {"GET", "/content/" + strings.ToUpper(root), "", 404},
 		"escaped":   {"GET", "/content/%" + root[:2] + root[2:], "", 404},

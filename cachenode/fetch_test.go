@@ -262,6 +262,30 @@ func TestPrefetch(t *testing.T) {
 	}
 }
 
+// TestPrefetchBacksOff: what nobody delivers and nobody asks for is tried less and less often, but goes on being tried; a reader
+// need not wait for that.
+func TestPrefetchBacksOff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1<<20)
+		w.origin = errOrigin{fault.New(fault.Refused, "no")}
+		w.run(func(c *Config) { c.Prefetch = true })
+		time.Sleep(2 * time.Hour)
+		first := len(w.told(Fetching))
+		time.Sleep(time.Hour)
+		if later := len(w.told(Fetching)) - first; first > 24 || later < 3 || later > 7 {
+			t.Errorf("%d fetches in two hours, %d in the third", first, later)
+		}
+		w.line(1 << 20)
+		start := time.Now()
+		wants(t, "reader", w.ask("GET", w.m.Root()), 200, w.data)
+		if took := time.Since(start); took > 10*time.Second {
+			t.Errorf("a reader waited %v", took)
+		}
+		w.stop()
+	})
+}
+
 // TestStopInTheMiddle ends the node while content comes: the reader sees a broken answer, not a short one, and the next run
 // goes on from what came.
 func TestStopInTheMiddle(t *testing.T) {

@@ -37,10 +37,13 @@ func (n *Node) webOrigin(item *Item) (originCloser, error) {
 	return o, nil
 }
 
-// ahead has the content fetched if it is not whole.
+// ahead has the content fetched if it is not whole. What nobody waits for is tried again less and less often.
 func (c *content) ahead() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.failures > 0 && time.Since(c.failed) < min(retryAfter<<min(c.failures, 10), retryMost) {
+		return
+	}
 	if c.src == nil || !c.src.Bitmap().Full() {
 		_ = c.begin() // a reader will be told
 	}
@@ -76,6 +79,9 @@ func (n *Node) start(c *content, f *fill) error {
 		}
 		c.mu.Lock()
 		c.fill, c.err, c.failed = nil, err, time.Now()
+		if c.failures++; err == nil {
+			c.failures = 0
+		}
 		c.wakeAll()
 		c.mu.Unlock()
 		close(f.done)

@@ -32,6 +32,7 @@ const (
 
 	checkers      = 4                // pieces that are in memory to be hashed, at once
 	retryAfter    = 5 * time.Second  // content that could not be fetched is not tried again before
+	retryMost     = 10 * time.Minute // nor, where nobody asks, after pauses that double up to this
 	refreshEvery  = 10 * time.Second // between two looks at the catalogue
 	progressEvery = time.Second      // between two words about a fetch
 	runLength     = 16 << 20         // bytes that are sent before the next look at what is there
