@@ -42,7 +42,7 @@ func TestUnits(t *testing.T) {
 	units, err := filepath.Glob(filepath.Join(dir, "*.service"))
 	timers, err2 := filepath.Glob(filepath.Join(dir, "*.timer"))
 	units = append(units, timers...) // after the services that they start
-	if err != nil || err2 != nil || len(units) != 4 {
+	if err != nil || err2 != nil || len(units) != 5 {
 		t.Fatalf("%v %v %v", units, err, err2)
 	}
 	// verify wants the program to be there.

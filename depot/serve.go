@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -18,16 +17,8 @@ import (
 	"github.com/dunlin-project/dunlin/internal/durable"
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/internal/filelock"
+	"github.com/dunlin-project/dunlin/internal/publicweb"
 	"github.com/dunlin-project/dunlin/metadata"
-)
-
-// What a device listener allows. Requests have no body, so reading one takes no time worth mentioning; an answer may take
-// as long as it moves (access.go).
-const (
-	headerPatience = 5 * time.Second // from a connection, or a TLS handshake's begin, to the end of the headers
-	idlePatience   = 75 * time.Second
-	stopPatience   = 5 * time.Second // for answers under way when the server stops
-	maxHeader      = 8 << 10         // bytes of a request's headers
 )
 
 // ServeConfig says how to serve. The zero value serves as init has said.
@@ -36,8 +27,8 @@ type ServeConfig struct {
 	ContentListen string        // of the plain listener; empty: as init has said
 	AccessLog     *AccessLog    // nil: none. The caller closes it.
 	SyncEvery     time.Duration // between two syncs of the catalogues; 0: DefaultSyncEvery, below: never
-	Conns         int           // of each listener; 0: DefaultConns
-	ConnsPerHost  int           // of each listener and remote address; 0: DefaultConnsPerHost
+	Conns         int           // of each listener; 0: publicweb.DefaultConns
+	ConnsPerHost  int           // of each listener and remote address; 0: publicweb.DefaultConnsPerHost
 	// Ready is called once, when the listeners are open. Nil: nobody is told.
 	Ready func(Ready)
 }
@@ -86,10 +77,10 @@ func NewServer(d *Depot, c ServeConfig) *Server {
 		c.SyncEvery = DefaultSyncEvery
 	}
 	if c.Conns <= 0 {
-		c.Conns = DefaultConns
+		c.Conns = publicweb.DefaultConns
 	}
 	if c.ConnsPerHost <= 0 {
-		c.ConnsPerHost = DefaultConnsPerHost
+		c.ConnsPerHost = publicweb.DefaultConnsPerHost
 	}
 	return &Server{d: d, c: c}
 }
@@ -123,7 +114,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 
 // listeners are open from listen until the HTTP servers close them.
 type listeners struct {
-	secure, plain *limitedListener
+	secure, plain *publicweb.Listener
 	admin         *adminListener
 }
 
@@ -143,12 +134,12 @@ func (s *Server) listen() (*listeners, error) {
 	return &listeners{secure, plain, admin}, nil
 }
 
-func (s *Server) listenTCP(addr string) (*limitedListener, error) {
+func (s *Server) listenTCP(addr string) (*publicweb.Listener, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, fault.WithHint(fault.New(fault.Unavailable, "listen: %w", err), "free the port, or name another with --listen or --content-listen")
 	}
-	return limit(l.(*net.TCPListener), s.c.Conns, s.c.ConnsPerHost), nil
+	return publicweb.Limit(l.(*net.TCPListener), s.c.Conns, s.c.ConnsPerHost), nil
 }
 
 func (s *Server) live(ctx context.Context, l *listeners, up *upkeep, public *os.Root) error {
@@ -165,13 +156,13 @@ func (s *Server) live(ctx context.Context, l *listeners, up *upkeep, public *os.
 	admin := s.httpServer(adminHandler(s.d))
 	admin.WriteTimeout, admin.ReadTimeout = 0, 0 // an approval takes as long as its content
 	g.Go(func() error {
-		return serveUntil(ctx, secure, func() error { return secure.ServeTLS(l.secure, "", "") })
+		return publicweb.Serve(ctx, secure, func() error { return secure.ServeTLS(l.secure, "", "") })
 	})
 	plain := s.httpServer(face(parsePlain, "plain"))
-	g.Go(func() error { return serveUntil(ctx, plain, func() error { return plain.Serve(l.plain) }) })
+	g.Go(func() error { return publicweb.Serve(ctx, plain, func() error { return plain.Serve(l.plain) }) })
 	g.Go(func() error {
 		defer durable.Remove(s.d.at.socket())
-		return serveUntil(ctx, admin, func() error { return admin.Serve(l.admin) })
+		return publicweb.Serve(ctx, admin, func() error { return admin.Serve(l.admin) })
 	})
 	g.Go(func() error { up.run(ctx); return nil })
 	if s.c.SyncEvery > 0 {
@@ -185,42 +176,9 @@ func (s *Server) live(ctx context.Context, l *listeners, up *upkeep, public *os.
 	return err
 }
 
-// httpServer is one with the limits of a public listener. HTTP/1.1 only: a device asks for a few files, and what is not
-// there cannot be misused.
+// httpServer is one with the limits of a public listener.
 func (s *Server) httpServer(h http.Handler) *http.Server {
-	var protocols http.Protocols
-	protocols.SetHTTP1(true)
-	return &http.Server{
-		Handler:                      s.answers.counted(h),
-		ReadHeaderTimeout:            headerPatience,
-		ReadTimeout:                  headerPatience,
-		WriteTimeout:                 steadyPatience,
-		IdleTimeout:                  idlePatience,
-		MaxHeaderBytes:               maxHeader,
-		DisableGeneralOptionsHandler: true,
-		Protocols:                    &protocols,
-		ErrorLog:                     slog.NewLogLogger(s.d.log.Handler(), slog.LevelDebug),
-	}
-}
-
-// serveUntil runs serve and stops the server when ctx is done: gently, and after a moment for good.
-func serveUntil(ctx context.Context, srv *http.Server, serve func() error) error {
-	ended := make(chan error, 1)
-	go func() { ended <- serve() }()
-	select {
-	case err := <-ended:
-		return err
-	case <-ctx.Done():
-	}
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopPatience)
-	defer cancel()
-	if srv.Shutdown(grace) != nil {
-		_ = srv.Close()
-	}
-	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
+	return publicweb.NewServer(s.answers.counted(h), s.d.log)
 }
 
 func (s *Server) ready(l *listeners) error {

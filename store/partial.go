@@ -142,6 +142,20 @@ func (p *Partial) ReadPiece(i int, buf []byte) ([]byte, error) {
 	}
 }
 
+// Open returns a reader of its own on the file, for the caller to close; it lasts over Seal. Only pieces that ReadPiece or Put
+// has vouched for are content.
+func (p *Partial) Open() (*os.File, error) {
+	p.life.RLock()
+	defer p.life.RUnlock()
+	switch p.stage {
+	case closed:
+		return nil, os.ErrClosed
+	case sealed:
+		return openSame(p.place.final, p.data.Load())
+	}
+	return openSame(p.place.data, p.data.Load())
+}
+
 // Close syncs what is not yet durable and lets the file go; the data stays for a later run. A second Close does nothing.
 func (p *Partial) Close() error {
 	p.life.Lock()

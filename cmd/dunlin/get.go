@@ -28,24 +28,16 @@ func getCommand() *cli.Command {
 			"A RATE is in bytes of content a second: 500k, 1M, 10MiB (k, M, G are powers of 1024; kB, MB, GB of 1000). It holds within\n" +
 			"5 % over any few seconds; 64 KiB may be sent at once.\n" +
 			"With -v it shows every 10 s and at the end what each source gave, and why no more is asked of it.",
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: ".", Usage: "`FOLDER` for the file"},
 			&cli.StringFlag{Name: "listen", Value: defaultListen, Usage: "`IP:PORT` for other devices; on a loopback address nobody is looked for"},
 			&cli.StringSliceFlag{Name: "peer", Usage: "`MULTIADDR` of a device to ask, with its id; may be repeated"},
 			&cli.DurationFlag{Name: "seed", Usage: "go on serving for this `DURATION` (90s, 12h) after the file is there"},
-			rateFlag("max-download", "all that is fetched, from wherever it comes", "limit"),
-			rateFlag("max-origin", "what comes from the origins"),
-			rateFlag("max-lan", "what comes from other devices"),
-			rateFlag("max-cache", "what comes from LAN caching nodes"),
-			rateFlag("max-upload", "what is sent to other devices"),
-			&cli.IntFlag{Name: "max-connections", Usage: "`NUMBER` of other devices that may be connected at once (default: 256)"},
-			&cli.IntFlag{Name: "max-streams", Usage: "`NUMBER` of requests to origins that may be under way at once (default: 8)"},
-			&cli.StringFlag{Name: "max-memory", Usage: "`SIZE` of what other devices may fill: a fifth with what they are sent; from 20MiB on (default: 80MiB)"},
 			&cli.StringFlag{Name: "start-at", Usage: "look for other devices now, and begin to fetch at this `TIME`: 2026-12-01T22:00:00+01:00, as \"date -Is -d 22:00\" prints it"},
 			&cli.BoolFlag{Name: "sha256", Usage: "compute and print the SHA-256 of the whole file, also where the metainfo does not name it"},
 			&cli.StringFlag{Name: "group", Value: swarm.DefaultGroup, Usage: "`NAME` of the group to share with"},
 			&cli.BoolFlag{Name: "json", Usage: "print events, one object a line"},
-		},
+		}, limitFlags()...),
 		Action: func(c *cli.Context) error {
 			opt, err := getOptionsOf(c)
 			if err != nil {
@@ -71,21 +63,7 @@ type getOptions struct {
 	group  string
 	sum    bool             // print the SHA-256 of the whole file
 	watch  func(fetch.View) // nil: nobody looks
-	getLimits
-}
-
-// getLimits are what is not to be exceeded. Rates are in bytes per second; 0 is no limit, or the default.
-type getLimits struct {
-	download, origin, lan, cache, upload int64
-	connections, streams                 int
-	memory                               int64
-}
-
-// minMemory is the least of --max-memory, in bytes: less would not hold the pieces that are under way.
-const minMemory = 20 << 20
-
-func rateFlag(name, what string, aliases ...string) cli.Flag {
-	return &cli.StringFlag{Name: name, Aliases: aliases, Usage: "`RATE` of " + what + ", at most"}
+	transferLimits
 }
 
 func getOptionsOf(c *cli.Context) (opt getOptions, err error) {
@@ -114,31 +92,8 @@ func getOptionsOf(c *cli.Context) (opt getOptions, err error) {
 	if opt.group == "" {
 		return opt, fault.New(fault.Usage, "get: --group: the name is empty")
 	}
-	opt.getLimits, err = getLimitsOf(c)
+	opt.transferLimits, err = limitsOf(c)
 	return opt, err
-}
-
-func getLimitsOf(c *cli.Context) (l getLimits, err error) {
-	for name, field := range map[string]*int64{
-		"max-download": &l.download, "max-origin": &l.origin, "max-lan": &l.lan, "max-cache": &l.cache, "max-upload": &l.upload,
-		"max-memory": &l.memory,
-	} {
-		if !c.IsSet(name) {
-			continue
-		}
-		if *field, err = parseSize(c.String(name)); err != nil {
-			return l, fault.New(fault.Usage, "get: --%s: %w", name, err)
-		}
-	}
-	if l.memory > 0 && l.memory < minMemory {
-		return l, fault.New(fault.Usage, "get: --max-memory: %d bytes are less than %d", l.memory, minMemory)
-	}
-	for name, field := range map[string]*int{"max-connections": &l.connections, "max-streams": &l.streams} {
-		if *field = c.Int(name); c.IsSet(name) && *field < 1 {
-			return l, fault.New(fault.Usage, "get: --%s: %d is less than 1", name, *field)
-		}
-	}
-	return l, nil
 }
 
 // parseSize reads a number of bytes from 1 on: digits and one of k M G, KiB MiB GiB (powers of 1024), kB MB GB (powers of

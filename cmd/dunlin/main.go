@@ -56,6 +56,7 @@ func withUsage(commands []*cli.Command) []*cli.Command {
 func commands() []*cli.Command {
 	return []*cli.Command{
 		agentCommand(),
+		cacheCommand(),
 		demoCommand(),
 		depotCommand(),
 		getCommand(),

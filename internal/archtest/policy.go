@@ -14,6 +14,7 @@ const layers = `
 	internal/durable:   internal/fault
 	internal/filelock:  internal/fault
 	internal/archive:   internal/fault
+	internal/publicweb:
 
 	metadata:           base piecehash
 	store:              base piecehash
@@ -23,8 +24,8 @@ const layers = `
 	httpfallback:       base piecehash fetch
 	install:            base piecehash metadata store internal/archive
 	agent:              base piecehash metadata store fetch httpfallback install
-	cachenode:          base piecehash metadata store fetch httpfallback
-	depot:              base piecehash metadata store fetch httpfallback
+	cachenode:          base piecehash metadata store fetch httpfallback internal/publicweb
+	depot:              base piecehash metadata store fetch httpfallback internal/publicweb
 	publish:            base piecehash metadata internal/archive
 
 	internal/archtest:

@@ -1,4 +1,4 @@
-package depot
+package publicweb
 
 import (
 	"net"
@@ -6,15 +6,15 @@ import (
 	"sync"
 )
 
-// Limits of the device listeners. A site behind one address may have many devices, so an address may hold many
+// Limits of a listener. A site behind one address may have many devices, so an address may hold many
 // connections, but never all.
 const (
 	DefaultConns        = 8192 // of one listener
 	DefaultConnsPerHost = 2048 // of one listener and one remote address
 )
 
-// limitedListener turns connections away beyond its limits, at once: a queue would let a few idle ones starve the rest.
-type limitedListener struct {
+// Listener turns connections away beyond its limits, at once: a queue would let a few idle ones starve the rest.
+type Listener struct {
 	*net.TCPListener
 	most, mostPerHost int
 
@@ -23,12 +23,13 @@ type limitedListener struct {
 	hosts map[netip.Addr]int // guarded by mu
 }
 
-func limit(l *net.TCPListener, most, mostPerHost int) *limitedListener {
-	return &limitedListener{TCPListener: l, most: most, mostPerHost: mostPerHost, hosts: map[netip.Addr]int{}}
+// Limit admits to l at most so many connections at once, and so many of one remote address.
+func Limit(l *net.TCPListener, most, mostPerHost int) *Listener {
+	return &Listener{TCPListener: l, most: most, mostPerHost: mostPerHost, hosts: map[netip.Addr]int{}}
 }
 
 // Accept returns the next connection that is within the limits.
-func (l *limitedListener) Accept() (net.Conn, error) {
+func (l *Listener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.AcceptTCP()
 		if err != nil {
@@ -48,7 +49,7 @@ func remoteAddr(c net.Conn) netip.Addr {
 	return a.Addr().Unmap().WithZone("")
 }
 
-func (l *limitedListener) admit(host netip.Addr) bool {
+func (l *Listener) admit(host netip.Addr) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.total >= l.most || l.hosts[host] >= l.mostPerHost {
@@ -59,7 +60,7 @@ func (l *limitedListener) admit(host netip.Addr) bool {
 	return true
 }
 
-func (l *limitedListener) leave(host netip.Addr) {
+func (l *Listener) leave(host netip.Addr) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.total--

@@ -1,0 +1,74 @@
+package cachenode
+
+import (
+	"context"
+	"errors"
+
+	"github.com/dunlin-project/dunlin/fetch"
+	"github.com/dunlin-project/dunlin/piecehash"
+)
+
+// ErrUnknown is the error of content that neither the catalogue nor the store knows.
+var ErrUnknown = errors.New("content is not known here")
+
+// Item is content that the node may fetch and give away.
+type Item struct {
+	Manifest *piecehash.Manifest
+	Name     string // for people; "" when nobody says
+	// Origins are the URLs of the file, best first. Whoever keeps the catalogue has written them down: they may lead to
+	// private networks, and to this machine where they say so literally.
+	Origins []string
+}
+
+// Catalogue says what content there is. Its methods are safe for concurrent use.
+type Catalogue interface {
+	// Find returns what is known of content. The error is ErrUnknown; or of the kind fault.Refused when the content may
+	// not be given away.
+	Find(root piecehash.Root) (*Item, error)
+	// Refresh looks whether there is something new and returns all that is known.
+	Refresh(ctx context.Context) []piecehash.Root
+}
+
+// Holding is content that is there, in whole or in part. store.Partial and store.File are.
+type Holding interface {
+	Manifest() *piecehash.Manifest
+	Bitmap() piecehash.Bitmap
+	ReadPiece(i int, buf []byte) ([]byte, error)
+}
+
+// Swarm is what the node needs of the devices around it. Package swarm has the real one; cmd/dunlin hands it in and runs it.
+type Swarm interface {
+	// ID is this node's name among the devices.
+	ID() fetch.PeerID
+	// Join shares content, in whole or in part. The same content is joined once at a time.
+	Join(h Holding) (Room, error)
+}
+
+// Room is one content shared with the members of the site. One that nobody hears just serves.
+type Room interface {
+	fetch.Site
+	Close() error
+}
+
+// seat is a room that may have been heard, which then must be heard to its end. It implements fetch.Site for one fetch, and
+// belongs to one goroutine at a time.
+type seat struct {
+	Room
+	heard <-chan fetch.Heard // nil until somebody listens
+}
+
+// Hear implements fetch.Site.
+func (s *seat) Hear() <-chan fetch.Heard {
+	s.heard = s.Room.Hear()
+	return s.heard
+}
+
+// Close leaves the room and takes what it still says.
+func (s *seat) Close() error {
+	err := s.Room.Close()
+	if s.heard != nil {
+		for range s.heard {
+		}
+	}
+	return err
+}

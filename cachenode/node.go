@@ -1,0 +1,320 @@
+package cachenode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dunlin-project/dunlin/fetch"
+	"github.com/dunlin-project/dunlin/httpfallback"
+	"github.com/dunlin-project/dunlin/internal/fault"
+	"github.com/dunlin-project/dunlin/internal/publicweb"
+	"github.com/dunlin-project/dunlin/piecehash"
+	"github.com/dunlin-project/dunlin/store"
+)
+
+// Limits of a node.
+const (
+	// DefaultFetches is how many contents are fetched at once; the others wait.
+	DefaultFetches = 8
+	// DefaultOpen is how many contents are open at once, and so shared with devices; beyond, the one that was not asked for
+	// longest is closed. Each costs a file and its piece layer in memory.
+	DefaultOpen = 512
+
+	checkers      = 4                // pieces that are in memory to be hashed, at once
+	retryAfter    = 5 * time.Second  // content that could not be fetched is not tried again before
+	retryMost     = 10 * time.Minute // nor, where nobody asks, after pauses that double up to this
+	refreshEvery  = 10 * time.Second // between two looks at the catalogue
+	progressEvery = time.Second      // between two words about a fetch
+	runLength     = 16 << 20         // bytes that are sent before the next look at what is there
+	mendRounds    = 3                // how often stored content may turn out damaged when a fetch is finished
+	minOpen       = 2                // one that is asked for and one that comes
+	minConcurrent = 1
+)
+
+// Config is what a Node is made of.
+type Config struct {
+	// Listen is the address of the HTTP face, HOST:PORT; "" serves none.
+	Listen    string
+	Store     *store.Store // where content is kept; required
+	Catalogue Catalogue    // what is known; required
+	// Gate is the door to the origins; required. The caller closes it.
+	Gate *httpfallback.Gate
+	// Bases are URLs below which every content of the catalogue may be found (BASE/content/ROOT), before its own origins.
+	Bases []string
+	Swarm Swarm // nil: there are no devices around
+	// Prefetch fetches what the catalogue knows before anybody asks.
+	Prefetch bool
+	Limits   fetch.Limits // of all that is fetched; the zero value does not limit
+	Fetches  int          // contents fetched at once; 0 is DefaultFetches
+	Open     int          // contents open at once; 0 is DefaultOpen
+	// Tell is told what happens, from several goroutines but never two at once. Nil: nobody is.
+	Tell func(Event)
+	Log  *slog.Logger // nil: silent
+}
+
+// Node is one cache node. New makes it, Run gives it life.
+type Node struct {
+	cfg     Config
+	log     *slog.Logger
+	listen  *net.TCPListener // nil: no HTTP
+	origin  func(*Item) (originCloser, error)
+	buffers chan []byte   // for pieces that are hashed
+	slots   chan struct{} // of fetches
+	lives   life          // of fetches and answers
+	sent    atomic.Int64
+
+	telling sync.Mutex
+
+	mu    sync.Mutex // guards the rest
+	open  map[piecehash.Root]*content
+	clock int64 // counts uses, to find who was not asked for longest
+}
+
+// New checks the configuration and binds the listener, so that Addr is known and an address in use is an error here. It
+// starts nothing. Call Run or Close.
+func New(cfg Config) (*Node, error) {
+	if cfg.Store == nil || cfg.Catalogue == nil || cfg.Gate == nil {
+		return nil, errors.New("cachenode: a store, a catalogue and a gate are needed")
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Fetches == 0 {
+		cfg.Fetches = DefaultFetches
+	}
+	if cfg.Open == 0 {
+		cfg.Open = DefaultOpen
+	}
+	if cfg.Fetches < minConcurrent || cfg.Open < minOpen {
+		return nil, fault.New(fault.Usage, "cachenode: %d fetches and %d open contents are too few", cfg.Fetches, cfg.Open)
+	}
+	n := &Node{
+		cfg: cfg, log: cfg.Log,
+		buffers: make(chan []byte, checkers), slots: make(chan struct{}, cfg.Fetches),
+		lives: life{begun: make(chan struct{})}, open: make(map[piecehash.Root]*content),
+	}
+	n.origin = n.webOrigin
+	for range checkers {
+		n.buffers <- nil
+	}
+	return n, n.bind()
+}
+
+func (n *Node) bind() error {
+	if n.cfg.Listen == "" {
+		return nil
+	}
+	l, err := net.Listen("tcp", n.cfg.Listen)
+	if err != nil {
+		return fault.WithHint(fault.New(fault.Unavailable, "serve HTTP: %w", err), "free the port, or choose another address")
+	}
+	n.listen = l.(*net.TCPListener)
+	return nil
+}
+
+// Addr returns where HTTP is served, "" for nowhere.
+func (n *Node) Addr() string {
+	if n.listen == nil {
+		return ""
+	}
+	return n.listen.Addr().String()
+}
+
+// Sent returns how many bytes of bodies went out by HTTP.
+func (n *Node) Sent() int64 { return n.sent.Load() }
+
+// Close releases the listener of a node that was never run.
+func (n *Node) Close() error {
+	if n.listen == nil {
+		return nil
+	}
+	return n.listen.Close()
+}
+
+// Run serves and fetches until ctx ends, which is no error; then answers under way get a moment to end. When it returns, all
+// that it started has ended and what was fetched is on the disk.
+func (n *Node) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	n.lives.begin(ctx)
+	n.resume()
+	g.Go(func() error { n.upkeep(ctx); return nil })
+	if n.listen != nil {
+		srv := publicweb.NewServer(n, n.log)
+		l := publicweb.Limit(n.listen, publicweb.DefaultConns, publicweb.DefaultConnsPerHost)
+		g.Go(func() error { return publicweb.Serve(ctx, srv, func() error { return srv.Serve(l) }) })
+	}
+	err := g.Wait()
+	n.end()
+	return err
+}
+
+// end waits for what is under way, whose context has ended, and closes everything.
+func (n *Node) end() {
+	n.lives.end()
+	n.mu.Lock()
+	all := n.open
+	n.open = make(map[piecehash.Root]*content)
+	n.mu.Unlock()
+	for _, c := range all {
+		c.close()
+	}
+}
+
+// resume shares what the store has, and goes on with what an earlier run was fetching.
+func (n *Node) resume() {
+	whole, err := n.cfg.Store.Roots()
+	if err != nil {
+		n.log.Warn("what is stored is not shared before it is asked for", slog.Any("err", err))
+	}
+	for _, root := range whole[:min(len(whole), n.cfg.Open)] {
+		if c, err := n.take(root); err == nil {
+			n.release(c)
+		}
+	}
+	partial, err := n.cfg.Store.Partials()
+	if err != nil {
+		n.log.Warn("what was begun waits until it is asked for", slog.Any("err", err))
+	}
+	for _, root := range partial {
+		n.ahead(root)
+	}
+}
+
+// upkeep looks at the catalogue again and again.
+func (n *Node) upkeep(ctx context.Context) {
+	tick := time.NewTicker(refreshEvery)
+	defer tick.Stop()
+	for {
+		known := n.cfg.Catalogue.Refresh(ctx)
+		n.withdraw()
+		if n.cfg.Prefetch {
+			for _, root := range known {
+				n.ahead(root)
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// withdraw takes from devices what may not be given away any more; by HTTP it is refused since the catalogue has said so. An
+// answer that is under way goes on.
+func (n *Node) withdraw() {
+	n.mu.Lock()
+	open := slices.Collect(maps.Values(n.open))
+	n.mu.Unlock()
+	for _, c := range open {
+		if n.forbids(c.root) {
+			c.leave()
+		}
+	}
+}
+
+func (n *Node) forbids(root piecehash.Root) bool {
+	_, err := n.cfg.Catalogue.Find(root)
+	return fault.Is(err, fault.Refused)
+}
+
+// ahead fetches content that nobody has asked for.
+func (n *Node) ahead(root piecehash.Root) {
+	if _, err := n.cfg.Catalogue.Find(root); err != nil {
+		return
+	}
+	c, err := n.take(root)
+	if err != nil {
+		return
+	}
+	defer n.release(c)
+	c.ahead()
+}
+
+// Warm returns when content is in the store, whole and every piece of it hashed. Run must be called, before or soon after.
+func (n *Node) Warm(ctx context.Context, root piecehash.Root) error {
+	select {
+	case <-n.lives.begun:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	c, err := n.take(root)
+	if err != nil {
+		return err
+	}
+	defer n.release(c)
+	for i := range c.item.Manifest.Pieces() {
+		if _, err := c.ready(ctx, i); err != nil {
+			return err
+		}
+	}
+	return c.settled(ctx)
+}
+
+// take opens content, or finds it open, for one user. release must be called.
+func (n *Node) take(root piecehash.Root) (*content, error) {
+	item, err := n.cfg.Catalogue.Find(root)
+	if err != nil && !errors.Is(err, ErrUnknown) {
+		return nil, fmt.Errorf("serve %v: %w", root, err)
+	}
+	n.mu.Lock()
+	c := n.open[root]
+	if c == nil {
+		c = &content{node: n, root: root, waiting: make(map[int]chan struct{})}
+		n.open[root] = c
+	}
+	c.users++
+	n.clock++
+	c.used = n.clock
+	n.mu.Unlock()
+	c.opening.Do(func() { c.openErr = c.openStored(item) })
+	if c.openErr != nil {
+		n.release(c)
+		return nil, c.openErr
+	}
+	n.makeRoom()
+	return c, nil
+}
+
+// release ends one use. What could not be opened is forgotten, so that asking for what is not there fills nothing.
+func (n *Node) release(c *content) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	c.users--
+	if c.openErr != nil && n.open[c.root] == c {
+		delete(n.open, c.root)
+	}
+}
+
+// makeRoom closes what was not asked for longest, while too much is open. What is in use or fetched stays.
+func (n *Node) makeRoom() {
+	n.mu.Lock()
+	var idle []*content
+	for len(n.open) > n.cfg.Open {
+		var oldest *content
+		for _, c := range n.open {
+			if c.users == 0 && !c.filling() && (oldest == nil || c.used < oldest.used) {
+				oldest = c
+			}
+		}
+		if oldest == nil {
+			break
+		}
+		delete(n.open, oldest.root)
+		idle = append(idle, oldest)
+	}
+	n.mu.Unlock()
+	for _, c := range idle {
+		c.close()
+	}
+}

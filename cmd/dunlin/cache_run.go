@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dunlin-project/dunlin/agent"
+	"github.com/dunlin-project/dunlin/cachenode"
+	"github.com/dunlin-project/dunlin/fetch"
+	"github.com/dunlin-project/dunlin/httpfallback"
+	"github.com/dunlin-project/dunlin/internal/fault"
+	"github.com/dunlin-project/dunlin/internal/filelock"
+	"github.com/dunlin-project/dunlin/piecehash"
+	"github.com/dunlin-project/dunlin/store"
+	"github.com/dunlin-project/dunlin/swarm"
+)
+
+func cacheRun(c *cli.Context) (err error) {
+	if err := noArguments(c); err != nil {
+		return err
+	}
+	opt, err := cacheOptionsOf(c)
+	if err != nil {
+		return fault.WithHint(err, "dunlin cache run --help")
+	}
+	log := newLogger(c)
+	key, err := agent.DeviceKey(opt.dir) // makes the folder
+	if err != nil {
+		return err
+	}
+	lock, err := filelock.Acquire(c.Context, opt.lock())
+	if err != nil {
+		return fault.WithHint(fmt.Errorf("run cache node in %s: %w", opt.dir, err), "another \"dunlin cache run\" uses this folder; stop it first")
+	}
+	defer func() { err = errors.Join(err, lock.Release()) }()
+	var known cachenode.Catalogue = nothing{}
+	if opt.content != "" {
+		if known, err = cachenode.OpenFolder(opt.content, log); err != nil {
+			return err
+		}
+	}
+	view := newCacheView(c)
+	conf := cachenode.Config{Listen: opt.http, Catalogue: known, Prefetch: opt.prefetch, Tell: view.tell, Log: log}
+	p, err := newCacheParts(opt, conf, swarm.Config{Key: key, Role: fetch.Cache}, log)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	if err := view.listening(p.swarm.Addrs(), p.node.Addr()); err != nil {
+		return err
+	}
+	err = p.run(c.Context, func(ctx context.Context) error { <-ctx.Done(); return nil })
+	if err != nil {
+		return err
+	}
+	return view.ended(p.swarm.Served(), p.node.Sent())
+}
+
+func cacheWarm(c *cli.Context) error {
+	opt, err := cacheOptionsOf(c)
+	if err == nil && c.NArg() == 0 {
+		err = fault.New(fault.Usage, "%s: want metainfo files", c.Command.FullName())
+	}
+	if err != nil {
+		return fault.WithHint(err, "dunlin cache warm --help")
+	}
+	log := newLogger(c)
+	if _, err := agent.DeviceKey(opt.dir); err != nil { // makes the folder; the key stays with the node that runs
+		return err
+	}
+	view := newCacheView(c)
+	for _, name := range c.Args().Slice() {
+		if err := warmOne(c.Context, opt, name, view, log); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// warmOne brings one content into the store. Those after it have the line to themselves again.
+func warmOne(ctx context.Context, opt cacheOptions, name string, view *cacheView, log *slog.Logger) error {
+	item, err := loadItem(ctx, name)
+	if err != nil {
+		return err
+	}
+	conf := cachenode.Config{Catalogue: cachenode.One{Item: item}, Tell: view.progress, Log: quiet(log, log.Enabled(ctx, slog.LevelDebug))}
+	p, err := newCacheParts(opt, conf, swarm.Config{Role: fetch.Cache}, conf.Log)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	root := item.Manifest.Root()
+	err = p.run(ctx, func(ctx context.Context) error { return p.node.Warm(ctx, root) })
+	if errors.Is(err, context.Canceled) {
+		return interrupted(err)
+	}
+	if err != nil {
+		return err
+	}
+	return view.warm(name, root, item.Manifest.Length())
+}
+
+func loadItem(ctx context.Context, name string) (*cachenode.Item, error) {
+	gate := httpfallback.NewGate(httpfallback.GateConfig{})
+	defer gate.Close()
+	m, err := loadMetainfo(ctx, gate, name)
+	if err != nil {
+		return nil, err
+	}
+	return &cachenode.Item{Manifest: m.Manifest, Name: m.Name, Origins: m.Origins()}, nil
+}
+
+// nothing is the catalogue of a node that knows only what it has stored.
+type nothing struct{}
+
+func (nothing) Find(piecehash.Root) (*cachenode.Item, error) { return nil, cachenode.ErrUnknown }
+func (nothing) Refresh(context.Context) []piecehash.Root     { return nil }
+
+// cacheParts is what a cache node is put together from.
+type cacheParts struct {
+	node  *cachenode.Node
+	swarm *swarm.Node
+	gate  *httpfallback.Gate
+}
+
+// newCacheParts binds the listeners and opens the store: whatever can be wrong with them is said first.
+func newCacheParts(opt cacheOptions, conf cachenode.Config, sw swarm.Config, log *slog.Logger) (_ *cacheParts, err error) {
+	if conf.Store, err = store.Open(opt.store(), store.Options{Reserve: opt.reserve, Log: log}); err != nil {
+		return nil, err
+	}
+	sw.Listen, sw.Peers, sw.Group, sw.UploadRate, sw.Log = opt.listen, opt.peers, opt.group, opt.upload, log
+	sw.Discover = len(opt.listen) == 0 || !opt.listen[0].Addr().IsLoopback()
+	sw.Limits = swarmLimits(opt.connections, opt.memory)
+	p := new(cacheParts)
+	if p.swarm, err = swarm.New(sw); err != nil {
+		return nil, err
+	}
+	p.gate = httpfallback.NewGate(httpfallback.GateConfig{Rate: opt.origin, MaxStreams: opt.streams, Log: log})
+	conf.Gate, conf.Swarm, conf.Bases = p.gate, cacheSwarm{p.swarm}, opt.origins
+	conf.Limits = fetch.Limits{Total: limitOf(opt.download), Devices: limitOf(opt.lan), Caches: limitOf(opt.cache)}
+	if p.node, err = cachenode.New(conf); err != nil {
+		return nil, errors.Join(err, p.gate.Close(), p.swarm.Close())
+	}
+	return p, nil
+}
+
+// close lets go of what run has left, and of everything when it was never called.
+func (p *cacheParts) close() {
+	_ = p.node.Close()
+	_ = p.swarm.Close()
+	_ = p.gate.Close()
+}
+
+// run lives while work does, and until ctx ends or a part does. The swarm ends after the node: what is being said to devices
+// is said to its end.
+func (p *cacheParts) run(ctx context.Context, work func(context.Context) error) error {
+	swarmCtx, endSwarm := context.WithCancel(context.WithoutCancel(ctx))
+	defer endSwarm()
+	g, ctx := errgroup.WithContext(ctx)
+	nodeCtx, endNode := context.WithCancel(ctx)
+	g.Go(func() error {
+		if err := p.swarm.Run(swarmCtx); swarmCtx.Err() == nil {
+			return err
+		}
+		return nil
+	})
+	g.Go(func() error {
+		defer endSwarm()
+		return p.node.Run(nodeCtx)
+	})
+	g.Go(func() error {
+		defer endNode()
+		return work(ctx)
+	})
+	return g.Wait()
+}
+
+// cacheSwarm is a swarm.Node as package cachenode knows it.
+type cacheSwarm struct{ *swarm.Node }
+
+// Join implements cachenode.Swarm.
+func (s cacheSwarm) Join(h cachenode.Holding) (cachenode.Room, error) {
+	room, err := s.Node.Join(h)
+	if err != nil { // a nil *Room in the interface would not be nil
+		return nil, err
+	}
+	return room, nil
+}
