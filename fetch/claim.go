@@ -39,7 +39,9 @@ func (m *member) grow(now time.Duration, c *claim, done int64) {
 // have brought still counts: one broken range does not make a slow line.
 func (m *member) broke(now time.Duration, c *claim) {
 	m.drew.sub(now, &c.drew)
-	m.broken++
+	if !m.distant { // what a member without a link has brought may not have come this far yet
+		m.broken++
+	}
 }
 
 // maySay reports whether another claim of a member is heard. Who has made three in a row that came to nothing has none until
@@ -53,13 +55,16 @@ func (m *member) maySay() bool {
 // nothing comes of would make the others leave the origin to it, and its claims would never be taken over. Progress is only
 // its word as well, but each claim must end with pieces that it had not before, so it cannot go on making it up.
 func (d *Core) believed(now time.Duration, m *member, c *claim) float64 {
+	if m.distant { // its progress comes late and in part
+		return c.rate
+	}
 	return min(c.rate, rateSlack*m.drew.proven(now))
 }
 
 // eta is how long the rest of a claim will take; 0 if the claimer has had no time yet to keep to a rate and has said none.
 func (d *Core) eta(now time.Duration, m *member, c *claim) time.Duration {
 	rate := c.rate
-	if now-c.since >= stealAge { // whatever it says: who says no rate at all would never be taken over
+	if now-c.since >= stealAge && !m.distant { // whatever it says: who says no rate at all would never be taken over
 		rate = rateSlack * m.drew.proven(now)
 		if c.rate > 0 {
 			rate = min(rate, c.rate)
@@ -222,7 +227,7 @@ func (d *Core) siteStreams() int {
 	n := len(d.streams)
 	crawling := d.othersRate(d.now) < crawl
 	for m := range d.everyone {
-		if slices.ContainsFunc(m.claims, func(c *claim) bool { return !crawling || !d.outpaces(d.now, m, c) }) {
+		if slices.ContainsFunc(m.claims, func(c *claim) bool { return !crawling || m.distant || !d.outpaces(d.now, m, c) }) {
 			n++
 		}
 	}
