@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/dunlin-project/dunlin/e2e/loop"
 )
 
 // TestTwelveClientsOneCopy: twelve who ask for content that nobody has yet cost the origin one copy, and a thirteenth nothing.
@@ -14,8 +16,8 @@ func TestTwelveClientsOneCopy(t *testing.T) {
 	t.Parallel()
 	need(t)
 	web := t.TempDir()
-	n := startNginx(t, web, "512k")
-	c := newContent(t, web, 24<<20+777, n.url("update.bin"))
+	n := programs.StartNginx(t, web, "512k")
+	c := newContent(t, web, 24<<20+777, n.URL("update.bin"))
 	node := startCache(t, nodeDir(t), c)
 	var waits []func()
 	for range 12 {
@@ -24,13 +26,13 @@ func TestTwelveClientsOneCopy(t *testing.T) {
 	for _, wait := range waits {
 		wait()
 	}
-	stored := node.awaitEvent("stored")
+	stored := node.AwaitEvent("stored")
 	curl(t, c, node.url)()
-	ended := node.stop()
-	total, lines := n.log("update.bin")
+	ended := node.Stop()
+	total, lines := n.Log("update.bin")
 	t.Logf("12 clients: %.4f copies from the origin in %d requests, %d bytes by HTTP", float64(total)/float64(len(c.data)), len(lines), ended.Sent)
-	if total != int64(len(c.data)) || stored.From.Origin != total || stored.Waste != 0 || !whole(lines) {
-		t.Errorf("the access log says %d bytes, the node %+v, the content has %d; no connection broke: %v", total, stored.From, len(c.data), whole(lines))
+	if total != int64(len(c.data)) || stored.From.Origin != total || stored.Waste != 0 || !loop.Whole(lines) {
+		t.Errorf("the access log says %d bytes, the node %+v, the content has %d; no connection broke: %v", total, stored.From, len(c.data), loop.Whole(lines))
 	}
 	if ended.Sent != 13*int64(len(c.data)) {
 		t.Errorf("%d bytes went out by HTTP, want 13 x %d", ended.Sent, len(c.data))
@@ -42,21 +44,21 @@ func TestDeviceTakesFromTheCache(t *testing.T) {
 	t.Parallel()
 	need(t)
 	web := t.TempDir()
-	n := startNginx(t, web, "0")
-	c := newContent(t, web, 12<<20, n.url("update.bin"))
+	n := programs.StartNginx(t, web, "0")
+	c := newContent(t, web, 12<<20, n.URL("update.bin"))
 	node := startCache(t, nodeDir(t), c, "--prefetch")
-	node.awaitEvent("stored")
+	node.AwaitEvent("stored")
 	dir := t.TempDir()
-	g := start(t, "get", "--json", "--listen", loopback()+":7680", "--peer", node.addr, "-o", dir, c.torrent)
-	done := g.awaitEvent("done")
+	g := programs.Start(t, "get", "--json", "--listen", programs.Loopback()+":7680", "--peer", node.addr, "-o", dir, c.torrent)
+	done := g.AwaitEvent("done")
 	if done.From.Cache != int64(len(c.data)) || done.From.Origin != 0 || done.Waste != 0 {
 		t.Errorf("done: %+v", done)
 	}
 	if got, err := os.ReadFile(filepath.Join(dir, "update.bin")); err != nil || string(got) != string(c.data) {
 		t.Errorf("the file is not the content: %v", err)
 	}
-	ended := node.stop()
-	total, _ := n.log("update.bin")
+	ended := node.Stop()
+	total, _ := n.Log("update.bin")
 	if total != int64(len(c.data)) || ended.Served != total {
 		t.Errorf("the origin gave %d bytes, the node served %d, the content has %d", total, ended.Served, len(c.data))
 	}
@@ -68,19 +70,19 @@ func TestDeviceAndClientsTogether(t *testing.T) {
 	t.Parallel()
 	need(t)
 	web := t.TempDir()
-	n := startNginx(t, web, "512k")
-	c := newContent(t, web, 24<<20, n.url("update.bin"))
+	n := programs.StartNginx(t, web, "512k")
+	c := newContent(t, web, 24<<20, n.URL("update.bin"))
 	node := startCache(t, nodeDir(t), c)
-	g := start(t, "get", "--json", "--listen", loopback()+":7680", "--peer", node.addr, "-o", t.TempDir(), "--seed", "1h", c.torrent)
+	g := programs.Start(t, "get", "--json", "--listen", programs.Loopback()+":7680", "--peer", node.addr, "-o", t.TempDir(), "--seed", "1h", c.torrent)
 	waits := []func(){curl(t, c, node.url), curl(t, c, node.url)}
-	done := g.awaitEvent("done")
+	done := g.AwaitEvent("done")
 	for _, wait := range waits {
 		wait()
 	}
-	stored := node.awaitEvent("stored")
-	g.stop()
-	node.stop()
-	total, _ := n.log("update.bin")
+	stored := node.AwaitEvent("stored")
+	g.Stop()
+	node.Stop()
+	total, _ := n.Log("update.bin")
 	t.Logf("%.3f copies; the device took %+v, the node %+v", float64(total)/float64(len(c.data)), done.From, stored.From)
 	if total > int64(len(c.data))*12/10 {
 		t.Errorf("the site drew %.3f copies, at most 1.2 are allowed", float64(total)/float64(len(c.data)))
@@ -93,26 +95,26 @@ func TestKillAndRestart(t *testing.T) {
 	t.Parallel()
 	need(t)
 	web, dir := t.TempDir(), nodeDir(t)
-	n := startNginx(t, web, "0")
-	c := newContent(t, web, 40<<20, n.url("update.bin"))
+	n := programs.StartNginx(t, web, "0")
+	c := newContent(t, web, 40<<20, n.URL("update.bin"))
 	node := startCache(t, dir, c, "--max-download", "5M")
 	resp, err := http.Get(node.url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	node.await("half", func(e event) bool { return e.Event == "progress" && e.Have > 20<<20 })
-	node.kill()
+	node.Await("half", func(e loop.Event) bool { return e.Event == "progress" && e.Have > 20<<20 })
+	node.Kill()
 	if got, err := io.ReadAll(resp.Body); err == nil {
 		t.Errorf("the answer ended well with %d of %d bytes", len(got), len(c.data))
 	}
 	again := startCache(t, dir, c)
 	wait := curl(t, c, again.url)
-	stored := again.awaitEvent("stored")
+	stored := again.AwaitEvent("stored")
 	wait()
 	curl(t, c, "-r", "0-", again.url)()
-	again.stop()
-	total, _ := n.log("update.bin")
+	again.Stop()
+	total, _ := n.Log("update.bin")
 	lost := stored.From.Origin + stored.Resumed - int64(len(c.data))
 	t.Logf("kept %d of %d bytes, fetched %d; %.3f copies in all", stored.Resumed, len(c.data), stored.From.Origin, float64(total)/float64(len(c.data)))
 	if stored.Resumed == 0 || lost != 0 {
@@ -129,10 +131,12 @@ func TestWarm(t *testing.T) {
 	t.Parallel()
 	need(t)
 	web, dir := t.TempDir(), nodeDir(t)
-	n := startNginx(t, web, "0")
-	c := newContent(t, web, 5<<20, n.url("update.bin"))
-	warm := func() (event, int) {
-		return start(t, "cache", "warm", "--json", "--listen", loopback()+":7680", "--dir", dir, "--reserve", "1M", c.torrent).end()
+	n := programs.StartNginx(t, web, "0")
+	c := newContent(t, web, 5<<20, n.URL("update.bin"))
+	warm := func() (loop.Event, int) {
+		p := programs.Start(t, "cache", "warm", "--json", "--listen", programs.Loopback()+":7680", "--dir", dir, "--reserve", "1M", c.torrent)
+		code := p.End()
+		return p.Last(), code
 	}
 	if last, code := warm(); code != 0 || last.Event != "warm" || last.Bytes != int64(len(c.data)) {
 		t.Fatalf("exit code %d, %+v", code, last)
@@ -142,12 +146,12 @@ func TestWarm(t *testing.T) {
 	if last, code := warm(); code != 0 || last.Event != "warm" {
 		t.Errorf("beside a node: exit code %d, %+v", code, last)
 	}
-	if total, _ := n.log("update.bin"); total != int64(len(c.data)) {
+	if total, _ := n.Log("update.bin"); total != int64(len(c.data)) {
 		t.Errorf("the origin gave %d bytes", total)
 	}
-	node.stop()
-	p := start(t, "cache", "warm", "--json", "--listen", loopback()+":7680", "--dir", nodeDir(t), "--reserve", "1M", c.torrent)
-	if _, code := p.end(); code != 3 || !strings.Contains(p.stderr.String(), "no source delivers it") {
-		t.Errorf("without an origin: exit code %d\n%s", code, p.stderr.String())
+	node.Stop()
+	p := programs.Start(t, "cache", "warm", "--json", "--listen", programs.Loopback()+":7680", "--dir", nodeDir(t), "--reserve", "1M", c.torrent)
+	if code := p.End(); code != 3 || !strings.Contains(p.Stderr.String(), "no source delivers it") {
+		t.Errorf("without an origin: exit code %d\n%s", code, p.Stderr.String())
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/dunlin-project/dunlin/e2e/lab"
+	"github.com/dunlin-project/dunlin/e2e/loop"
 	"github.com/dunlin-project/dunlin/piecehash"
 )
 
@@ -22,12 +23,12 @@ func TestKillAndResume(t *testing.T) {
 			t.Parallel()
 			web, dir := t.TempDir(), t.TempDir()
 			c := newContent(t, web, 12<<20+7, 0)
-			n := startNginx(t, web, "256k")
-			torrent := c.torrent(t, n.url(""))
+			n := programs.StartNginx(t, web, "256k")
+			torrent := c.torrent(t, n.URL(""))
 			first := get(t, torrent, "-o", dir)
-			there := first.await("progress", func(e event) bool { return e.Event == "progress" && e.Bytes > 5<<20 })
-			first.signal(how)
-			if code := first.end(); how == syscall.SIGTERM && code != 3 {
+			there := first.Await("progress", func(e loop.Event) bool { return e.Event == "progress" && e.Bytes > 5<<20 })
+			first.Signal(how)
+			if code := first.End(); how == syscall.SIGTERM && code != 3 {
 				t.Errorf("exit code %d after SIGTERM", code)
 			}
 			c.isNotShown(t, dir)
@@ -49,12 +50,12 @@ func TestDamagedPart(t *testing.T) {
 	t.Parallel()
 	web, dir := t.TempDir(), t.TempDir()
 	c := newContent(t, web, 8<<20, 256<<10)
-	n := startNginx(t, web, "256k")
-	torrent := c.torrent(t, n.url(""))
+	n := programs.StartNginx(t, web, "256k")
+	torrent := c.torrent(t, n.URL(""))
 	first := get(t, torrent, "-o", dir)
-	first.await("progress", func(e event) bool { return e.Event == "progress" && e.Bytes > 4<<20 })
-	first.signal(syscall.SIGTERM)
-	first.end()
+	first.Await("progress", func(e loop.Event) bool { return e.Event == "progress" && e.Bytes > 4<<20 })
+	first.Signal(syscall.SIGTERM)
+	first.End()
 	part := filepath.Join(dir, c.name+".part")
 	b, err := os.ReadFile(part)
 	if err != nil {
@@ -77,14 +78,14 @@ func TestOnlyOriginGone(t *testing.T) {
 	t.Parallel()
 	web, dir := t.TempDir(), t.TempDir()
 	c := newContent(t, web, 6<<20, 0)
-	n := startNginx(t, web, "256k")
-	torrent := c.torrent(t, n.url(c.name))
+	n := programs.StartNginx(t, web, "256k")
+	torrent := c.torrent(t, n.URL(c.name))
 	g := get(t, torrent, "-o", dir)
-	there := g.await("progress", func(e event) bool { return e.Event == "progress" && e.Bytes > 1<<20 })
-	n.kill()
+	there := g.Await("progress", func(e loop.Event) bool { return e.Event == "progress" && e.Bytes > 1<<20 })
+	n.Kill()
 	g.fails(3, "unavailable", "refused")
 	c.isNotShown(t, dir)
-	n.start()
+	n.Start()
 	d := get(t, torrent, "-o", dir).done()
 	c.isThere(t, dir)
 	if d.From.Origin > int64(len(c.data))-there.Bytes {
@@ -102,8 +103,8 @@ func TestFlippedBitAtOnlyOrigin(t *testing.T) {
 	if err := os.WriteFile(c.path, bad, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	n := startNginx(t, web, "0")
-	torrent := c.torrent(t, n.url(""))
+	n := programs.StartNginx(t, web, "0")
+	torrent := c.torrent(t, n.URL(""))
 	get(t, torrent, "-o", dir).fails(4, "untrusted", "not what the root promises")
 	c.isNotShown(t, dir)
 	if err := os.WriteFile(c.path, c.data, 0o644); err != nil {
@@ -121,15 +122,15 @@ func TestOneBadMirror(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(lies, c.name), bytes.Repeat([]byte("x"), len(c.data)), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	good, bad := startNginx(t, web, "0"), startNginx(t, lies, "0")
-	g := get(t, c.torrent(t, bad.url(""), good.url("")), "-o", dir)
+	good, bad := programs.StartNginx(t, web, "0"), programs.StartNginx(t, lies, "0")
+	g := get(t, c.torrent(t, bad.URL(""), good.URL("")), "-o", dir)
 	d := g.done()
 	c.isThere(t, dir)
-	if total, _ := good.log(c.name); total != int64(len(c.data)) || d.Waste == 0 {
+	if total, _ := good.Log(c.name); total != int64(len(c.data)) || d.Waste == 0 {
 		t.Errorf("the good mirror sent %d bytes, waste %d", total, d.Waste)
 	}
-	if !strings.Contains(g.stderr.String(), "dropped") {
-		t.Errorf("nothing was said about the liar:\n%s", g.stderr.String())
+	if !strings.Contains(g.Stderr.String(), "dropped") {
+		t.Errorf("nothing was said about the liar:\n%s", g.Stderr.String())
 	}
 }
 
@@ -138,8 +139,8 @@ func TestOtherFileInTheWay(t *testing.T) {
 	t.Parallel()
 	web, dir := t.TempDir(), t.TempDir()
 	c := newContent(t, web, 1<<20, 0)
-	n := startNginx(t, web, "0")
-	torrent := c.torrent(t, n.url(""))
+	n := programs.StartNginx(t, web, "0")
+	torrent := c.torrent(t, n.URL(""))
 	mine := bytes.Clone(c.data)
 	mine[500_000] ^= 1
 	path := filepath.Join(dir, c.name)
@@ -164,10 +165,10 @@ func TestMetainfoContradictsItself(t *testing.T) {
 	t.Parallel()
 	web, dir := t.TempDir(), t.TempDir()
 	c := newContent(t, web, 1<<20, 0)
-	n := startNginx(t, web, "0")
+	n := programs.StartNginx(t, web, "0")
 	wrong := c.sum
 	wrong[0] ^= 1
-	torrent := writeTorrent(t, &piecehash.Metainfo{Name: c.name, Manifest: c.m, SHA256: &wrong, URLs: []string{n.url("")}})
+	torrent := writeTorrent(t, &piecehash.Metainfo{Name: c.name, Manifest: c.m, SHA256: &wrong, URLs: []string{n.URL("")}})
 	get(t, torrent, "-o", dir).fails(4, "contradicts itself")
 	c.isNotShown(t, dir)
 	get(t, torrent, "-o", web).fails(4, "contradicts itself") // a file that is there stays
@@ -179,7 +180,7 @@ func TestBusyPort(t *testing.T) {
 	t.Parallel()
 	web := t.TempDir()
 	c := newContent(t, web, 1000, 0)
-	l, err := net.Listen("tcp", loopback()+":7680")
+	l, err := net.Listen("tcp", programs.Loopback()+":7680")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,8 +194,8 @@ func TestDiskFull(t *testing.T) {
 	lab.Need(t, "mount", "umount")
 	web, dir := t.TempDir(), t.TempDir()
 	c := newContent(t, web, 12<<20, 0)
-	n := startNginx(t, web, "0")
-	torrent := c.torrent(t, n.url(""))
+	n := programs.StartNginx(t, web, "0")
+	torrent := c.torrent(t, n.URL(""))
 	mount := func(size string, args ...string) {
 		t.Helper()
 		args = append(args, "-t", "tmpfs", "-o", "size="+size, "tmpfs", dir)

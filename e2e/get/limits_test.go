@@ -22,14 +22,14 @@ const (
 func TestLimitsHold(t *testing.T) {
 	web := t.TempDir()
 	c := newContent(t, web, limitFile, 0)
-	n := startNginx(t, web, "0")
+	n := programs.StartNginx(t, web, "0")
 	rate := fmt.Sprint(limitRate)
 	fromOrigin := func(t *testing.T, args ...string) []*getter {
-		return []*getter{get(t, append([]string{c.torrent(t, n.url("")), "-o", t.TempDir()}, args...)...)}
+		return []*getter{get(t, append([]string{c.torrent(t, n.URL("")), "-o", t.TempDir()}, args...)...)}
 	}
 	fromPeer := func(t *testing.T, seeder []string, getters int, args ...string) (gs []*getter) {
 		s := get(t, append([]string{c.torrent(t), "-o", web, "--seed", "1h"}, seeder...)...)
-		t.Cleanup(func() { s.signal(syscall.SIGTERM); s.end() })
+		t.Cleanup(func() { s.Signal(syscall.SIGTERM); s.End() })
 		addr := s.addr()
 		for range getters {
 			gs = append(gs, get(t, append([]string{c.torrent(t), "-o", t.TempDir(), "--peer", addr}, args...)...))
@@ -98,9 +98,9 @@ type sample struct {
 
 // received is what a getter said of its progress, without the last word: the file is finished after the last byte.
 func (g *getter) received() (out []sample) {
-	for _, e := range g.seen {
+	for _, e := range g.Seen {
 		if n := e.From.Origin + e.From.Cache + e.From.Peers; e.Event == "progress" && n > 0 {
-			out = append(out, sample{e.at, n})
+			out = append(out, sample{e.At, n})
 		}
 	}
 	return out

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/dunlin-project/dunlin/e2e/loop"
 	"github.com/dunlin-project/dunlin/piecehash"
 )
 
@@ -30,13 +31,13 @@ func TestMemory(t *testing.T) {
 	}
 	web, dir, third := t.TempDir(), t.TempDir(), t.TempDir()
 	m, sum := sparse(t, filepath.Join(web, "big.bin"), size)
-	n := startNginx(t, web, "0")
-	first := get(t, writeTorrent(t, &piecehash.Metainfo{Name: "big.bin", Manifest: m, SHA256: &sum, URLs: []string{n.url("")}}), "-o", dir, "--seed", "1h")
+	n := programs.StartNginx(t, web, "0")
+	first := get(t, writeTorrent(t, &piecehash.Metainfo{Name: "big.bin", Manifest: m, SHA256: &sum, URLs: []string{n.URL("")}}), "-o", dir, "--seed", "1h")
 	addr := first.addr()
-	d := first.awaitEvent("done")
+	d := first.AwaitEvent("done")
 	fetched := peakRSS(t, first)
 	second := get(t, writeTorrent(t, &piecehash.Metainfo{Name: "big.bin", Manifest: m, SHA256: &sum}), "-o", third, "--peer", addr, "--seed", "1h")
-	second.awaitEvent("done")
+	second.AwaitEvent("done")
 	served, taken := peakRSS(t, first), peakRSS(t, second)
 	t.Logf("%d MiB: peak RSS from the origin %d MiB, then serving %d MiB, from a peer %d MiB", size>>20, fetched>>20, served>>20, taken>>20)
 	for _, c := range []struct {
@@ -52,10 +53,10 @@ func TestMemory(t *testing.T) {
 		}
 	}
 	for _, g := range []*getter{first, second} {
-		g.signal(syscall.SIGTERM)
-		g.end()
+		g.Signal(syscall.SIGTERM)
+		g.End()
 	}
-	if total, lines := n.log("big.bin"); total != d.From.Origin || total != size || !whole(lines) {
+	if total, lines := n.Log("big.bin"); total != d.From.Origin || total != size || !loop.Whole(lines) {
 		t.Errorf("the access log says %d, the device %d, the file has %d", total, d.From.Origin, size)
 	}
 }
@@ -88,7 +89,7 @@ func sparse(t *testing.T, path string, size int64) (*piecehash.Manifest, pieceha
 // peakRSS returns the most memory that the process has ever had in RAM, in bytes.
 func peakRSS(t *testing.T, g *getter) int64 {
 	t.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", g.cmd.Process.Pid))
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", g.Cmd.Process.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dunlin-project/dunlin/e2e/loop"
 	"github.com/dunlin-project/dunlin/piecehash"
 )
 
@@ -15,12 +16,12 @@ func TestOne(t *testing.T) {
 	t.Parallel()
 	web, dir := t.TempDir(), t.TempDir()
 	c := newContent(t, web, 20<<20+12345, 0)
-	n := startNginx(t, web, "0")
-	d := get(t, c.torrent(t, n.url("")), "-o", dir).done()
+	n := programs.StartNginx(t, web, "0")
+	d := get(t, c.torrent(t, n.URL("")), "-o", dir).done()
 	c.isThere(t, dir)
-	total, lines := n.log(c.name)
-	if d.From.Origin != total || total != int64(len(c.data)) || !whole(lines) {
-		t.Errorf("from the origin %d, access log %d, content %d, no connection broke: %v", d.From.Origin, total, len(c.data), whole(lines))
+	total, lines := n.Log(c.name)
+	if d.From.Origin != total || total != int64(len(c.data)) || !loop.Whole(lines) {
+		t.Errorf("from the origin %d, access log %d, content %d, no connection broke: %v", d.From.Origin, total, len(c.data), loop.Whole(lines))
 	}
 	if d.SHA256 != c.sum || d.Root != c.m.Root() || d.Waste != 0 || d.From.Peers != 0 || d.File != filepath.Join(dir, c.name) || d.Bytes != total {
 		t.Errorf("done event: %+v", d)
@@ -36,8 +37,8 @@ func share(t *testing.T, devices int) {
 	t.Parallel()
 	web := t.TempDir()
 	c := newContent(t, web, 24<<20, 0)
-	n := startNginx(t, web, "512k")
-	torrent := c.torrent(t, n.url(c.name))
+	n := programs.StartNginx(t, web, "512k")
+	torrent := c.torrent(t, n.URL(c.name))
 
 	var getters []*getter
 	var dirs, peers []string
@@ -52,7 +53,7 @@ func share(t *testing.T, devices int) {
 	}
 	var origin, peer, waste int64
 	for i, g := range getters {
-		d := g.awaitEvent("done")
+		d := g.AwaitEvent("done")
 		t.Logf("device %d: origin %d, peers %d, waste %d", i, d.From.Origin, d.From.Peers, d.Waste)
 		c.isThere(t, dirs[i])
 		if useful := d.From.Origin + d.From.Peers + d.From.Cache - d.Waste; useful != int64(len(c.data)) {
@@ -62,21 +63,21 @@ func share(t *testing.T, devices int) {
 	}
 	var served int64
 	for _, g := range getters {
-		g.signal(syscall.SIGTERM)
-		if code := g.end(); code != 0 {
+		g.Signal(syscall.SIGTERM)
+		if code := g.End(); code != 0 {
 			t.Errorf("exit code %d after SIGTERM while it seeds", code)
 		}
-		last := g.seen[len(g.seen)-1]
+		last := g.Seen[len(g.Seen)-1]
 		if last.Event != "ended" {
 			t.Errorf("last event %q", last.Event)
 		}
 		served += last.Served
 	}
-	total, lines := n.log(c.name)
+	total, lines := n.Log(c.name)
 	t.Logf("%d devices: %.3f copies from the origin, %d bytes from peers, %d served, %d wasted; the log exceeds what arrived by %d",
 		devices, float64(total)/float64(len(c.data)), peer, served, waste, total-origin)
 	switch over := total - origin; {
-	case whole(lines) && over != 0:
+	case loop.Whole(lines) && over != 0:
 		t.Errorf("the devices took %d bytes from the origin, its log says %d", origin, total)
 	case over < 0 || over > int64(devices)*8<<20:
 		t.Errorf("the log exceeds what the devices took by %d bytes though only single ranges broke", over)
@@ -97,7 +98,7 @@ func TestFileThatIsThere(t *testing.T) {
 	torrent := c.torrent(t) // no origin
 	seeder := get(t, torrent, "-o", web, "--seed", "1h")
 	addr := seeder.addr()
-	if d := seeder.awaitEvent("done"); d.SHA256 != c.sum || d.From.Origin+d.From.Peers+d.From.Cache != 0 {
+	if d := seeder.AwaitEvent("done"); d.SHA256 != c.sum || d.From.Origin+d.From.Peers+d.From.Cache != 0 {
 		t.Errorf("done event: %+v", d)
 	}
 	d := get(t, torrent, "-o", dir, "--peer", addr).done()
@@ -105,9 +106,9 @@ func TestFileThatIsThere(t *testing.T) {
 	if d.From.Peers != int64(len(c.data)) || d.From.Origin != 0 || d.Waste != 0 {
 		t.Errorf("done event: %+v", d)
 	}
-	seeder.signal(syscall.SIGTERM)
-	if code := seeder.end(); code != 0 || seeder.seen[len(seeder.seen)-1].Served != d.From.Peers {
-		t.Errorf("exit code %d, it served %d bytes, want %d", code, seeder.seen[len(seeder.seen)-1].Served, d.From.Peers)
+	seeder.Signal(syscall.SIGTERM)
+	if code := seeder.End(); code != 0 || seeder.Seen[len(seeder.Seen)-1].Served != d.From.Peers {
+		t.Errorf("exit code %d, it served %d bytes, want %d", code, seeder.Seen[len(seeder.Seen)-1].Served, d.From.Peers)
 	}
 }
 
@@ -118,8 +119,8 @@ func TestSeedEnds(t *testing.T) {
 	c := newContent(t, web, 1000, 0)
 	start := time.Now()
 	g := get(t, c.torrent(t), "-o", web, "--seed", "300ms")
-	if code := g.end(); code != 0 || g.seen[len(g.seen)-1].Event != "ended" || time.Since(start) < 300*time.Millisecond {
-		t.Errorf("exit code %d after %v, events %+v", code, time.Since(start), g.seen)
+	if code := g.End(); code != 0 || g.Seen[len(g.Seen)-1].Event != "ended" || time.Since(start) < 300*time.Millisecond {
+		t.Errorf("exit code %d after %v, events %+v", code, time.Since(start), g.Seen)
 	}
 }
 
@@ -131,20 +132,20 @@ func TestOriginGoneButPeerHas(t *testing.T) {
 	if err := os.Link(c.path, filepath.Join(other, c.name)); err != nil {
 		t.Fatal(err)
 	}
-	n := startNginx(t, web, "512k")
-	torrent := c.torrent(t, n.url(c.name))
+	n := programs.StartNginx(t, web, "512k")
+	torrent := c.torrent(t, n.URL(c.name))
 	g := get(t, torrent, "-o", dir, "--seed", "1h")
 	addr := g.addr()
-	g.await("progress", func(e event) bool { return e.Event == "progress" && e.Bytes > 2<<20 })
-	n.kill()
+	g.Await("progress", func(e loop.Event) bool { return e.Event == "progress" && e.Bytes > 2<<20 })
+	n.Kill()
 	late := get(t, c.torrent(t), "-o", other, "--peer", addr, "--seed", "1h")
-	d := g.awaitEvent("done")
+	d := g.AwaitEvent("done")
 	c.isThere(t, dir)
 	if d.From.Origin == 0 || d.From.Peers == 0 {
 		t.Errorf("done event: %+v", d)
 	}
-	late.signal(syscall.SIGTERM)
-	late.end()
+	late.Signal(syscall.SIGTERM)
+	late.End()
 }
 
 // TestMetainfoFromURL: the argument may be the URL of a metainfo file.
@@ -152,21 +153,21 @@ func TestMetainfoFromURL(t *testing.T) {
 	t.Parallel()
 	web, dir := t.TempDir(), t.TempDir()
 	c := newContent(t, web, 300_000, piecehash.MinPieceLength)
-	n := startNginx(t, web, "0")
-	b, err := os.ReadFile(c.torrent(t, n.url("")))
+	n := programs.StartNginx(t, web, "0")
+	b, err := os.ReadFile(c.torrent(t, n.URL("")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(web, "update.torrent"), b, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	d := get(t, n.url("update.torrent"), "-o", filepath.Join(dir, "new", "folder")).done()
+	d := get(t, n.URL("update.torrent"), "-o", filepath.Join(dir, "new", "folder")).done()
 	c.isThere(t, filepath.Join(dir, "new", "folder"))
 	if d.From.Origin != int64(len(c.data)) {
 		t.Errorf("the metainfo file is no content: %+v", d)
 	}
-	get(t, n.url("nothing.torrent"), "-o", dir).fails(3, "404")
-	get(t, n.url(c.name), "-o", dir).fails(3, ".torrent")
+	get(t, n.URL("nothing.torrent"), "-o", dir).fails(3, "404")
+	get(t, n.URL(c.name), "-o", dir).fails(3, ".torrent")
 }
 
 // TestLimit holds for the whole download. A slow machine takes longer, never less.
@@ -174,9 +175,9 @@ func TestLimit(t *testing.T) {
 	t.Parallel()
 	web, dir := t.TempDir(), t.TempDir()
 	c := newContent(t, web, 4<<20, 0)
-	n := startNginx(t, web, "0")
+	n := programs.StartNginx(t, web, "0")
 	start := time.Now()
-	get(t, c.torrent(t, n.url("")), "-o", dir, "--limit", "2M").done()
+	get(t, c.torrent(t, n.URL("")), "-o", dir, "--limit", "2M").done()
 	if took := time.Since(start); took < 1800*time.Millisecond {
 		t.Errorf("4 MiB at 2 MiB/s took %v", took)
 	}

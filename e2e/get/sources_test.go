@@ -1,27 +1,31 @@
 package get_test
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/dunlin-project/dunlin/e2e/loop"
+)
 
 // TestSources: with -v the last picture of the sources accounts for every byte that the end speaks of.
 func TestSources(t *testing.T) {
 	t.Parallel()
 	web, dir, other := t.TempDir(), t.TempDir(), t.TempDir()
 	c := newContent(t, web, 24<<20, 0)
-	n := startNginx(t, web, "512k")
-	torrent := c.torrent(t, n.url(""))
+	n := programs.StartNginx(t, web, "512k")
+	torrent := c.torrent(t, n.URL(""))
 	first := get(t, torrent, "-o", other, "--seed", "1h")
 	addr := first.addr()
 	second := get(t, torrent, "-v", "-o", dir, "--peer", addr)
 	d := second.done()
 	c.isThere(t, dir)
-	var last *event
-	for i, e := range second.seen {
+	var last *loop.Event
+	for i, e := range second.Seen {
 		if e.Event == "sources" && e.Final {
-			last = &second.seen[i]
+			last = &second.Seen[i]
 		}
 	}
 	if last == nil {
-		t.Fatalf("no last picture: %+v", second.seen)
+		t.Fatalf("no last picture: %+v", second.Seen)
 	}
 	var peers, origin int64
 	for _, s := range last.Sources {

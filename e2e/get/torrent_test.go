@@ -46,17 +46,17 @@ func TestTorrentsOfLibtorrent(t *testing.T) {
 	t.Parallel()
 	web := t.TempDir()
 	c := newContent(t, web, 1<<20+77, 0)
-	n := startNginx(t, web, "0")
+	n := programs.StartNginx(t, web, "0")
 	for _, kind := range []string{"v2", "hybrid"} {
 		dir := t.TempDir()
-		d := get(t, libtorrent(t, kind, c.path, n.url(c.name)), "-o", dir, "--sha256").done()
+		d := get(t, libtorrent(t, kind, c.path, n.URL(c.name)), "-o", dir, "--sha256").done()
 		c.isThere(t, dir)
 		if d.Root != c.m.Root() || d.SHA256 != c.sum {
 			t.Errorf("%s: %+v", kind, d)
 		}
 	}
 	dir := t.TempDir()
-	get(t, libtorrent(t, "v1", c.path, n.url(c.name)), "-o", dir).fails(5, "refused", "v1")
+	get(t, libtorrent(t, "v1", c.path, n.URL(c.name)), "-o", dir).fails(5, "refused", "v1")
 
 	folder := filepath.Join(t.TempDir(), "folder")
 	for _, name := range []string{"one", "two"} {
@@ -67,7 +67,7 @@ func TestTorrentsOfLibtorrent(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	get(t, libtorrent(t, "v2", folder, n.url("")), "-o", dir).fails(5, "refused")
+	get(t, libtorrent(t, "v2", folder, n.URL("")), "-o", dir).fails(5, "refused")
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 0 {
 		t.Errorf("a refused torrent left %v", entries)
 	}
@@ -78,9 +78,9 @@ func TestTorrentOfHash(t *testing.T) {
 	t.Parallel()
 	web, dir := t.TempDir(), t.TempDir()
 	c := newContent(t, web, 3<<20+5, 0)
-	n := startNginx(t, web, "0")
+	n := programs.StartNginx(t, web, "0")
 	torrent := filepath.Join(t.TempDir(), "made.torrent")
-	if out, err := exec.Command(binary, "hash", c.path, "-o", torrent, "--url", n.url("")).CombinedOutput(); err != nil {
+	if out, err := exec.Command(programs.Path, "hash", c.path, "-o", torrent, "--url", n.URL("")).CombinedOutput(); err != nil {
 		t.Fatalf("hash: %v\n%s", err, out)
 	}
 	if d := get(t, torrent, "-o", dir).done(); d.SHA256 != c.sum || d.Root != c.m.Root() {
