@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/dunlin-project/dunlin/bench/line"
 	"github.com/dunlin-project/dunlin/e2e/lab"
 )
 
@@ -37,13 +38,13 @@ const ours = `{"event":"done"`
 func allClients(bin string) map[string]client {
 	leech := func(mode string) func(call) []string {
 		return func(c call) []string {
-			return []string{"/usr/bin/python3", "leech.py", c.w.torrent(), c.dir, c.host.Addr, mode}
+			return []string{"/usr/bin/python3", "leech.py", c.w.Torrent(), c.dir, c.host.Addr, mode}
 		}
 	}
 	out := map[string]client{}
 	for _, c := range []client{
 		{name: bound, says: "curl, alone", argv: func(c call) []string {
-			return []string{"curl", "-sf", "-o", filepath.Join(c.dir, c.w.file), c.w.url()}
+			return []string{"curl", "-sf", "-o", filepath.Join(c.dir, line.File), c.w.URL()}
 		}},
 		{name: "dunlin", says: "dunlin get", word: ours, argv: func(c call) []string { return getCommand(bin, c) }},
 		{name: "libtorrent", says: "libtorrent", word: "done\n", argv: leech("default")},
@@ -56,7 +57,7 @@ func allClients(bin string) map[string]client {
 }
 
 func getCommand(bin string, c call) []string {
-	argv := []string{bin, "-v", "get", c.w.torrent(), "-o", c.dir, "--listen", c.host.Addr + ":7680", "--seed", "1h", "--json"}
+	argv := []string{bin, "-v", "get", c.w.Torrent(), "-o", c.dir, "--listen", c.host.Addr + ":7680", "--seed", "1h", "--json"}
 	for _, p := range c.peers {
 		argv = append(argv, "--peer", p)
 	}
@@ -71,29 +72,29 @@ func aria2Command(c call) []string {
 		"aria2c", "--no-conf", "--enable-dht=false", "--enable-dht6=false", "--enable-peer-exchange=false",
 		"--bt-enable-lpd=true", "--bt-lpd-interface=eth0", "--bt-max-peers=0", "--bt-request-peer-speed-limit=900M",
 		"--seed-time=60", "--file-allocation=none", "--dir", c.dir, "--console-log-level=error", "--summary-interval=0",
-		"--on-bt-download-complete=" + c.w.hook(), c.w.torrent(),
+		"--on-bt-download-complete=" + c.w.hook(), c.w.Torrent(),
 	}
 }
 
 // launch starts the client on a host with an empty folder of its own.
-func (c client) launch(w *network, h *lab.Host, at time.Time, peers []string) *device {
-	w.t.Helper()
+func (c client) launch(w *network, h *lab.Host, at time.Time, peers []string) *line.Device {
+	w.T.Helper()
 	d := c.lineUp(w, h, at, peers)
-	d.letGo(w.t)
+	d.LetGo(w.T)
 	return d
 }
 
 // lineUp is launch up to the start line.
-func (c client) lineUp(w *network, h *lab.Host, at time.Time, peers []string) *device {
-	w.t.Helper()
-	k := call{w: w, host: h, dir: w.folder(), at: at, peers: peers}
-	return lineUp(w.t, h, k.dir, c.word, nil, c.argv(k))
+func (c client) lineUp(w *network, h *lab.Host, at time.Time, peers []string) *line.Device {
+	w.T.Helper()
+	k := call{w: w, host: h, dir: w.Folder(), at: at, peers: peers}
+	return line.LineUp(w.T, h, k.dir, c.word, nil, c.argv(k))
 }
 
 // launchEvil starts a device that means harm.
-func (w *network) launchEvil(p part, h *lab.Host) *device {
-	w.t.Helper()
+func (w *network) launchEvil(p part, h *lab.Host) *line.Device {
+	w.T.Helper()
 	what := map[part]string{liars: "corrupt", silent: "mute"}[p]
-	env := fmt.Sprintf("%s=%s %s %s %s:7680", evilEnv, what, w.torrent(), w.content(), h.Addr)
-	return launch(w.t, h, "", "\n", []string{env}, []string{os.Args[0]})
+	env := fmt.Sprintf("%s=%s %s %s %s:7680", evilEnv, what, w.Torrent(), w.Content(), h.Addr)
+	return line.Launch(w.T, h, "", "\n", []string{env}, []string{os.Args[0]})
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dunlin-project/dunlin/bench/line"
 	"github.com/dunlin-project/dunlin/e2e/lab"
 )
 
@@ -17,11 +18,11 @@ func TestDisturbances(t *testing.T) {
 	lab.Need(t, "ip", "tc", "bridge", "nginx", "curl", "pgrep")
 	var maker lab.Maker
 	all, rows := allClients(lab.Binary(t)), openRows(t)
-	size := shape{devices: first(t, *devices, 12), size: int64(first(t, *sizes, 256)) << 20, mbit: first(t, *rates, 100)}
+	size := line.Shape{Devices: first(t, *devices, 12), Size: int64(first(t, *sizes, 256)) << 20, Mbit: first(t, *rates, 100)}
 	if testing.Short() {
-		size = shape{devices: 3, size: 8 << 20, mbit: 50}
+		size = line.Shape{Devices: 3, Size: 8 << 20, Mbit: 50}
 	}
-	say("%s\n\n%d devices, %d MiB, %d Mbit/s; makespan: of the healthy, each from its own start", legend, size.devices, size.size>>20, size.mbit)
+	say("%s\n\n%d devices, %d MiB, %d Mbit/s; makespan: of the healthy, each from its own start", legend, size.Devices, size.Size>>20, size.Mbit)
 	sayHead()
 	for _, s := range scenes(testing.Short()) {
 		if *only != "" && !slices.Contains(strings.Split(*only, ","), s.name) {
@@ -29,7 +30,7 @@ func TestDisturbances(t *testing.T) {
 		}
 		t.Run(s.name, func(t *testing.T) {
 			size := size
-			size.subnets = s.subnets
+			size.Subnets = s.subnets
 			s.measure(t, build(t, &maker, size), all, rows)
 		})
 	}
@@ -46,7 +47,7 @@ func (s scene) measure(t *testing.T, w *network, all map[string]client, rows row
 		outcomes = append(outcomes, o)
 		sayOutcome(s.says, o, because(o)+st.note+s.within(one).verdict(o))
 		w.trace(st.counted, st.honest, st.start)
-		rows.add(t, row{Test: t.Name(), Case: s.name, Client: "dunlin", Devices: len(w.hosts), MiB: w.size >> 20, Mbit: w.mbit, Round: round, outcome: o})
+		rows.add(t, row{Test: t.Name(), Case: s.name, Client: "dunlin", Devices: len(w.Hosts), MiB: w.Size >> 20, Mbit: w.Mbit, Round: round, outcome: o})
 		checkSafe(t, o)
 		if s.wrong != nil {
 			if err := s.wrong(o, st); err != nil {
@@ -79,20 +80,20 @@ type stage struct {
 	client  client
 	bound   time.Duration
 	start   time.Time
-	honest  []*device // whoever is to have the file in the end, or was until it was taken out
-	healthy []*device // of these, whose time counts
-	late    []*device // of these, who came last
-	evil    []*device
-	lost    *device
-	counted count
+	honest  []*line.Device // whoever is to have the file in the end, or was until it was taken out
+	healthy []*line.Device // of these, whose time counts
+	late    []*line.Device // of these, who came last
+	evil    []*line.Device
+	lost    *line.Device
+	counted line.Count
 	note    string
 }
 
 // play lets the devices fetch the file while the scene happens.
 func (s scene) play(w *network, c client, bound time.Duration) (outcome, *stage) {
-	w.t.Helper()
+	w.T.Helper()
 	st := &stage{scene: s, w: w, client: c, bound: bound}
-	m, cpu := w.settle(), cpuNow(w.t)
+	m, cpu := w.Settle(), line.CPUNow(w.T)
 	st.start = time.Now()
 	st.begin()
 	if s.half != nil {
@@ -100,15 +101,15 @@ func (s scene) play(w *network, c client, bound time.Duration) (outcome, *stage)
 		st.lost = s.half(st)
 	}
 	st.await(st.honest)
-	idle := cpu.idleSince(w.t)
+	idle := cpu.IdleSince(w.T)
 	st.comeLate()
 	st.end()
-	st.counted = w.since(m)
+	st.counted = w.Since(m)
 	o := w.score(st.counted, st.honest)
 	o.Idle = idle
 	for _, d := range st.healthy {
 		if d != st.lost {
-			o.Seconds = max(o.Seconds, d.took().Seconds())
+			o.Seconds = max(o.Seconds, d.Took().Seconds())
 		}
 	}
 	st.check(o)
@@ -117,9 +118,9 @@ func (s scene) play(w *network, c client, bound time.Duration) (outcome, *stage)
 
 // begin starts everybody who is there from the beginning.
 func (st *stage) begin() {
-	n := len(st.w.hosts)
+	n := len(st.w.Hosts)
 	for k, i := range st.order() {
-		h := st.w.hosts[i]
+		h := st.w.Hosts[i]
 		if st.deaf {
 			h.Deafen()
 		}
@@ -146,7 +147,7 @@ func (st *stage) begin() {
 // order is in which order the devices are started. Evil ones come first; of two subnets, one device of the second, whom one of
 // the first knows.
 func (st *stage) order() (out []int) {
-	for i := range st.w.hosts {
+	for i := range st.w.Hosts {
 		out = append(out, i)
 	}
 	if st.subnets {
@@ -161,20 +162,20 @@ func (st *stage) partOf(i int) part {
 	if st.part == nil {
 		return honest
 	}
-	return st.part(i, len(st.w.hosts))
+	return st.part(i, len(st.w.Hosts))
 }
 
 // peersOf are the static peers of device i: ids are made when a device starts, so that it can only know who was started
 // before it. They are waited for.
 func (st *stage) peersOf(i int) (peers []string) {
-	st.w.t.Helper()
+	st.w.T.Helper()
 	if !st.deaf && !(st.subnets && i == 0) {
 		return nil
 	}
 	for _, d := range st.honest {
-		addr, err := d.out.listening(10 * time.Second)
+		addr, err := d.Out.Listening(10 * time.Second)
 		if err != nil {
-			st.w.t.Fatalf("%s: %v", d.host.Name, err)
+			st.w.T.Fatalf("%s: %v", d.Host.Name, err)
 		}
 		peers = append(peers, addr)
 	}
@@ -182,24 +183,24 @@ func (st *stage) peersOf(i int) (peers []string) {
 }
 
 // await waits until devices have the file.
-func (st *stage) await(devices []*device) {
-	st.w.t.Helper()
+func (st *stage) await(devices []*line.Device) {
+	st.w.T.Helper()
 	for _, d := range devices {
 		if d == st.lost {
 			continue
 		}
-		if err := d.wait(patience); err != nil {
-			st.w.t.Error(err)
+		if err := d.Wait(patience); err != nil {
+			st.w.T.Error(err)
 		}
 		if !slices.Contains(st.healthy, d) {
-			st.note += fmt.Sprintf("%s %.2f s; ", d.host.Name, d.took().Seconds())
+			st.note += fmt.Sprintf("%s %.2f s; ", d.Host.Name, d.Took().Seconds())
 		}
 	}
 }
 
 // comeLate starts who comes when the others have the file.
 func (st *stage) comeLate() {
-	for i, h := range st.w.hosts {
+	for i, h := range st.w.Hosts {
 		if st.partOf(i) == late {
 			st.late = append(st.late, st.client.launch(st.w, h, time.Time{}, nil))
 		}
@@ -211,24 +212,24 @@ func (st *stage) comeLate() {
 // end stops everybody. A device whose link is cut goes first, lest it begin again when the link is there.
 func (st *stage) end() {
 	if st.lost != nil {
-		st.lost.stop(syscall.SIGKILL)
-		st.lost.host.Mend()
+		st.lost.Stop(syscall.SIGKILL)
+		st.lost.Host.Mend()
 	}
 	stopAll(append(slices.Clone(st.honest), st.evil...))
-	for i, h := range st.w.hosts {
+	for i, h := range st.w.Hosts {
 		if st.partOf(i) == slow {
-			h.Shape(lanRate)
+			h.Shape(line.LANRate)
 		}
 	}
 }
 
 // check holds the files against the content, and the counts against each other.
 func (st *stage) check(o outcome) {
-	st.w.t.Helper()
+	st.w.T.Helper()
 	for _, d := range st.honest {
 		if d != st.lost {
 			if err := st.w.compare(d); err != nil {
-				st.w.t.Error(err)
+				st.w.T.Error(err)
 			}
 		}
 		st.w.keep(st.name, d)
@@ -243,40 +244,40 @@ func (st *stage) check(o outcome) {
 }
 
 // owner is the device that has begun an origin range last.
-func (st *stage) owner() *device {
-	var owner *device
+func (st *stage) owner() *line.Device {
+	var owner *line.Device
 	var at time.Time
 	for _, d := range st.healthy {
-		for _, r := range readTold(d.out.String()).draws {
+		for _, r := range readTold(d.Out.String()).draws {
 			if r.at.After(at) {
 				owner, at = d, r.at
 			}
 		}
 	}
 	if owner == nil {
-		st.w.t.Fatal("nobody has drawn anything yet")
+		st.w.T.Fatal("nobody has drawn anything yet")
 	}
 	return owner
 }
 
-func (st *stage) killOwner() *device {
+func (st *stage) killOwner() *line.Device {
 	d := st.owner()
-	d.stop(syscall.SIGKILL)
-	st.note += "killed " + d.host.Name + "; "
+	d.Stop(syscall.SIGKILL)
+	st.note += "killed " + d.Host.Name + "; "
 	return d
 }
 
-func (st *stage) cutOwner() *device {
+func (st *stage) cutOwner() *line.Device {
 	d := st.owner()
-	d.host.Cut()
-	st.note += "cut " + d.host.Name + "; "
+	d.Host.Cut()
+	st.note += "cut " + d.Host.Name + "; "
 	return d
 }
 
 // originDown pulls the origin's cable for a while. Connections are not reset: packets just do not come.
-func (st *stage) originDown() *device {
-	st.w.origin.Cut()
+func (st *stage) originDown() *line.Device {
+	st.w.Origin.Cut()
 	time.Sleep(st.pause)
-	st.w.origin.Mend()
+	st.w.Origin.Mend()
 	return nil
 }

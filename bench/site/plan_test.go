@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/dunlin-project/dunlin/bench/line"
 )
 
 var (
@@ -24,7 +26,7 @@ var (
 
 // plan is one table: one network with one content.
 type plan struct {
-	shape
+	line.Shape
 	warm    bool
 	clients []string // without the bound
 }
@@ -34,7 +36,7 @@ func plans(t *testing.T) (out []plan) {
 	t.Helper()
 	switch {
 	case testing.Short():
-		return []plan{{shape: shape{devices: 3, size: 8 << 20, mbit: 50}, clients: []string{"dunlin"}}}
+		return []plan{{Shape: line.Shape{Devices: 3, Size: 8 << 20, Mbit: 50}, clients: []string{"dunlin"}}}
 	case os.Getenv("FULL") == "1":
 		return fullPlans()
 	}
@@ -42,7 +44,7 @@ func plans(t *testing.T) (out []plan) {
 	for _, mbit := range numbers(t, *rates, 100) {
 		for _, mib := range numbers(t, *sizes, 64) {
 			for _, n := range numbers(t, *devices, 1, 4, 12) {
-				p := plan{shape: shape{devices: n, size: int64(mib) << 20, mbit: mbit}, warm: *warmStart, clients: names}
+				p := plan{Shape: line.Shape{Devices: n, Size: int64(mib) << 20, Mbit: mbit}, warm: *warmStart, clients: names}
 				if n == 1 || p.warm { // others have nothing to show alone, and no such start
 					p.clients = []string{"dunlin"}
 				}
@@ -56,8 +58,8 @@ func plans(t *testing.T) (out []plan) {
 // fullPlans is the sweep. From 16 devices on the line has 50 Mbit/s: at twice the rate two processors are the limit.
 func fullPlans() (out []plan) {
 	add := func(n, mib, mbit int, warm bool, clients ...string) {
-		s := shape{devices: n, size: int64(mib) << 20, mbit: mbit}
-		out = append(out, plan{shape: s, warm: warm, clients: append([]string{"dunlin"}, clients...)})
+		s := line.Shape{Devices: n, Size: int64(mib) << 20, Mbit: mbit}
+		out = append(out, plan{Shape: s, warm: warm, clients: append([]string{"dunlin"}, clients...)})
 	}
 	all := []string{"libtorrent", "tuned", "aria2"}
 	for _, mib := range []int{64, 256} {
@@ -122,17 +124,17 @@ type goal struct {
 
 // goal of the undisturbed cases that have one.
 func (p plan) goal() goal {
-	mib := int(p.size >> 20)
-	few := p.devices <= 12 && p.mbit == 100
-	many := p.devices > 12 && p.devices <= 32 && p.mbit == 50
+	mib := int(p.Size >> 20)
+	few := p.Devices <= 12 && p.Mbit == 100
+	many := p.Devices > 12 && p.Devices <= 32 && p.Mbit == 50
 	switch {
-	case p.devices == 1 && mib >= 256:
+	case p.Devices == 1 && mib >= 256:
 		return goal{1, 1.03, 64 << 20}
-	case p.warm && p.mbit == 500 && mib == 64:
+	case p.warm && p.Mbit == 500 && mib == 64:
 		return goal{1.05, 1.15, 0}
-	case p.devices == 12 && p.mbit == 100 && mib == 64:
+	case p.Devices == 12 && p.Mbit == 100 && mib == 64:
 		return goal{1.03, 1.10, 0}
-	case p.devices > 1 && mib == 256 && (few || many):
+	case p.Devices > 1 && mib == 256 && (few || many):
 		return goal{1.02, 1.06, 0}
 	}
 	return goal{}

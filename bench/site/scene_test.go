@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/dunlin-project/dunlin/bench/line"
 )
 
 // scene is one way in which things go wrong while a site fetches. Times scale with nothing: they are the issue's, but for the
@@ -15,7 +17,7 @@ type scene struct {
 	// part is what device i of n is; nil: all are honest.
 	part func(i, n int) part
 	// half happens at half of the bound, and returns whom it took out of the game, if anybody.
-	half func(st *stage) *device
+	half func(st *stage) *line.Device
 	// spread is over how long the starts are spread.
 	spread time.Duration
 	// pause is how long the origin is out of reach; the makespan may be longer by as much.
@@ -99,8 +101,8 @@ func onceBitten(o outcome, _ *stage) error {
 // wasAsked: the mute device was asked, or nothing was tried.
 func wasAsked(o outcome, st *stage) error {
 	for _, d := range st.evil {
-		if o.judged() && !d.out.has("mute takes /dunlin/piece/1") {
-			return fmt.Errorf("nobody asked the mute device; it printed:\n%s", tail(d.out.String()))
+		if o.judged() && !d.Out.Has("mute takes /dunlin/piece/1") {
+			return fmt.Errorf("nobody asked the mute device; it printed:\n%s", line.Tail(d.Out.String()))
 		}
 	}
 	return nil
@@ -109,12 +111,12 @@ func wasAsked(o outcome, st *stage) error {
 // paidNothing: who comes when the others have everything takes nothing from the origin, by its own count and by the origin's.
 func paidNothing(_ outcome, st *stage) error {
 	for _, d := range st.late {
-		if n := readTold(d.out.String()).from.Origin; n != 0 {
+		if n := readTold(d.Out.String()).from.Origin; n != 0 {
 			return fmt.Errorf("the device that joined late reports %d bytes from the origin", n)
 		}
-		for _, a := range st.counted.answers {
-			if a.addr == d.host.Addr && a.sent > 0 {
-				return fmt.Errorf("the device that joined late drew %d bytes at %d", a.sent, a.first)
+		for _, a := range st.counted.Answers {
+			if a.Addr == d.Host.Addr && a.Sent > 0 {
+				return fmt.Errorf("the device that joined late drew %d bytes at %d", a.Sent, a.First)
 			}
 		}
 	}

@@ -4,11 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/dunlin-project/dunlin/bench/line"
 )
 
 // outcome is one turn of one client.
@@ -94,32 +95,32 @@ func field(line, name string) string {
 }
 
 // score fills in what the origin and the devices say of a turn. The devices have ended.
-func (w *network) score(c count, devices []*device) (o outcome) {
-	o.Logged, o.Copies = c.logged, float64(c.logged)/float64(w.size)
-	o.Link = float64(c.linked) / float64(w.size)
-	o.Broken = c.broken
+func (w *network) score(c line.Count, devices []*line.Device) (o outcome) {
+	o.Logged, o.Copies = c.Logged, float64(c.Logged)/float64(w.Size)
+	o.Link = float64(c.Linked) / float64(w.Size)
+	o.Broken = c.Broken
 	delivered := 0
 	for _, d := range devices {
-		s := readTold(d.out.String())
+		s := readTold(d.Out.String())
 		o.Reported += s.from.Origin
 		o.Waste += s.waste
 		o.Bad = max(o.Bad, s.bad)
-		o.CPU += d.cpu
-		o.Peak = max(o.Peak, d.peak)
+		o.CPU += d.CPU
+		o.Peak = max(o.Peak, d.Peak)
 		delivered++
 	}
-	o.CPU /= float64(w.size) * float64(max(1, delivered)) / (1 << 30)
+	o.CPU /= float64(w.Size) * float64(max(1, delivered)) / (1 << 30)
 	o.Because = w.because(c, devices)
 	return o
 }
 
 // because splits what the origin has logged by the reasons that the devices had.
-func (w *network) because(c count, devices []*device) map[string]int64 {
+func (w *network) because(c line.Count, devices []*line.Device) map[string]int64 {
 	out := map[string]int64{}
 	draws := drawsOf(devices)
-	for _, a := range c.answers {
+	for _, a := range c.Answers {
 		if d, ok := w.cause(a, draws); ok {
-			out[d.why] += a.sent
+			out[d.why] += a.Sent
 		}
 	}
 	if len(out) == 0 {
@@ -129,19 +130,19 @@ func (w *network) because(c count, devices []*device) map[string]int64 {
 }
 
 // drawsOf returns what each device has drawn, by its address.
-func drawsOf(devices []*device) map[string][]draw {
+func drawsOf(devices []*line.Device) map[string][]draw {
 	out := map[string][]draw{}
 	for _, d := range devices {
-		out[d.host.Addr] = readTold(d.out.String()).draws
+		out[d.Host.Addr] = readTold(d.Out.String()).draws
 	}
 	return out
 }
 
 // cause returns the draw that an answer belongs to: the device's latest that began before the answer ended and covers it.
-func (w *network) cause(a answer, draws map[string][]draw) (draw, bool) {
-	piece := int(a.first / w.pieceLength())
-	for _, d := range slices.Backward(draws[a.addr]) {
-		if piece >= d.first && piece < d.first+d.count && !d.at.After(a.end.Add(time.Millisecond)) {
+func (w *network) cause(a line.Answer, draws map[string][]draw) (draw, bool) {
+	piece := int(a.First / w.PieceLength())
+	for _, d := range slices.Backward(draws[a.Addr]) {
+		if piece >= d.first && piece < d.first+d.count && !d.at.After(a.End.Add(time.Millisecond)) {
 			return d, true
 		}
 	}
@@ -150,23 +151,23 @@ func (w *network) cause(a answer, draws map[string][]draw) (draw, bool) {
 
 // twice describes, a line each, what the origin has sent more than once: which bytes, who had them first and who again, why,
 // and when since the start.
-func (w *network) twice(c count, devices []*device, start time.Time) (lines []string) {
+func (w *network) twice(c line.Count, devices []*line.Device, start time.Time) (lines []string) {
 	draws := drawsOf(devices)
 	names := map[string]string{}
 	for _, d := range devices {
-		names[d.host.Addr] = d.host.Name
+		names[d.Host.Addr] = d.Host.Name
 	}
-	say := func(a answer) string {
+	say := func(a line.Answer) string {
 		d, _ := w.cause(a, draws)
 		cut := ""
-		if !a.whole {
+		if !a.Whole {
 			cut = ", broken off"
 		}
-		return fmt.Sprintf("%s %s %.2f-%.2f s%s", names[a.addr], d.why, d.at.Sub(start).Seconds(), a.end.Sub(start).Seconds(), cut)
+		return fmt.Sprintf("%s %s %.2f-%.2f s%s", names[a.Addr], d.why, d.at.Sub(start).Seconds(), a.End.Sub(start).Seconds(), cut)
 	}
-	for i, a := range c.answers {
-		for _, b := range c.answers[:i] {
-			from, to := max(a.first, b.first), min(a.first+a.sent, b.first+b.sent)
+	for i, a := range c.Answers {
+		for _, b := range c.Answers[:i] {
+			from, to := max(a.First, b.First), min(a.First+a.Sent, b.First+b.Sent)
 			if from < to {
 				lines = append(lines, fmt.Sprintf("%6d KiB at %6d KiB: %s; %s", (to-from)>>10, from>>10, say(b), say(a)))
 			}
@@ -175,23 +176,13 @@ func (w *network) twice(c count, devices []*device, start time.Time) (lines []st
 	return lines
 }
 
-// compare reports a file that is not the content, byte for byte, and removes it.
-func (w *network) compare(d *device) error {
-	name := filepath.Join(d.dir, w.file)
-	defer os.Remove(name)
-	if out, err := exec.Command("cmp", name, w.content()).CombinedOutput(); err != nil {
-		return fmt.Errorf("the file of %s: %w: %s", d.host.Name, err, out)
-	}
-	return nil
-}
-
 // keep writes what a device has printed to the folder for it, if there is one.
-func (w *network) keep(turn string, d *device) {
+func (w *network) keep(turn string, d *line.Device) {
 	if *keepLog == "" {
 		return
 	}
-	name := filepath.Join(*keepLog, fmt.Sprintf("%s-%s-%d.log", turn, d.host.Name, time.Now().UnixNano()))
-	if err := os.WriteFile(name, []byte(d.out.String()), 0o600); err != nil {
-		w.t.Error(err)
+	name := filepath.Join(*keepLog, fmt.Sprintf("%s-%s-%d.log", turn, d.Host.Name, time.Now().UnixNano()))
+	if err := os.WriteFile(name, []byte(d.Out.String()), 0o600); err != nil {
+		w.T.Error(err)
 	}
 }

@@ -23,7 +23,7 @@ func TestSite(t *testing.T) {
 }
 
 func (p plan) String() string {
-	s := fmt.Sprintf("%d devices, %d MiB, %d Mbit/s", p.devices, p.size>>20, p.mbit)
+	s := fmt.Sprintf("%d devices, %d MiB, %d Mbit/s", p.Devices, p.Size>>20, p.Mbit)
 	if p.warm {
 		s += ", connected before"
 	}
@@ -32,7 +32,7 @@ func (p plan) String() string {
 
 // measure lets the clients take turns, round by round.
 func (p plan) measure(t *testing.T, maker *lab.Maker, all map[string]client, rows rows) {
-	w := build(t, maker, p.shape)
+	w := build(t, maker, p.Shape)
 	outcomes := map[string][]outcome{}
 	say("\n%s", p)
 	sayHead()
@@ -53,7 +53,7 @@ func (p plan) measure(t *testing.T, maker *lab.Maker, all map[string]client, row
 			o.PerBound = o.Seconds / seconds
 			outcomes[name] = append(outcomes[name], o)
 			sayOutcome(c.says, o, because(o))
-			rows.add(t, row{Test: t.Name(), Client: name, Devices: p.devices, MiB: p.size >> 20, Mbit: p.mbit, Warm: p.warm, Round: round, outcome: o})
+			rows.add(t, row{Test: t.Name(), Client: name, Devices: p.Devices, MiB: p.Size >> 20, Mbit: p.Mbit, Warm: p.warm, Round: round, outcome: o})
 			checkSafe(t, o)
 		}
 	}

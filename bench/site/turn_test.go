@@ -5,6 +5,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/dunlin-project/dunlin/bench/line"
 )
 
 // patience is how long a device may need for its file.
@@ -17,37 +19,37 @@ func warmUp(devices int) time.Duration {
 
 // turn lets a client fetch the file on all hosts at once. Warm: the devices run already, and begin to fetch at one instant.
 func (w *network) turn(c client, warm bool) outcome {
-	t := w.t
+	t := w.T
 	t.Helper()
-	hosts := w.hosts
+	hosts := w.Hosts
 	if c.name == bound {
 		hosts, warm = hosts[:1], false // one download alone
 	}
-	m := w.settle()
+	m := w.Settle()
 	at := time.Time{}
 	if warm {
 		at = time.Now().Add(warmUp(len(hosts)))
 	}
-	var devices []*device
+	var devices []*line.Device
 	for _, h := range hosts {
 		devices = append(devices, c.lineUp(w, h, at, nil))
 	}
 	for _, d := range devices {
-		d.letGo(t)
+		d.LetGo(t)
 	}
-	cpu, start := cpuNow(t), devices[0].start
+	cpu, start := line.CPUNow(t), devices[0].Begun
 	if warm {
 		time.Sleep(time.Until(at))
-		cpu, start = cpuNow(t), at
+		cpu, start = line.CPUNow(t), at
 	}
 	for _, d := range devices {
-		if err := d.wait(patience); err != nil {
+		if err := d.Wait(patience); err != nil {
 			t.Error(err)
 		}
 	}
-	idle := cpu.idleSince(t)
+	idle := cpu.IdleSince(t)
 	stopAll(devices)
-	counted := w.since(m)
+	counted := w.Since(m)
 	o := w.score(counted, devices)
 	o.Idle, o.Seconds = idle, last(devices).Sub(start).Seconds()
 	for _, d := range devices {
@@ -64,15 +66,15 @@ func (w *network) turn(c client, warm bool) outcome {
 }
 
 // last is when the last device had the file.
-func last(devices []*device) time.Time {
-	return slices.MaxFunc(devices, func(a, b *device) int { return a.done.Compare(b.done) }).done
+func last(devices []*line.Device) time.Time {
+	return slices.MaxFunc(devices, func(a, b *line.Device) int { return a.Done.Compare(b.Done) }).Done
 }
 
 // stopAll ends the devices, all at once.
-func stopAll(devices []*device) {
+func stopAll(devices []*line.Device) {
 	var wg sync.WaitGroup
 	for _, d := range devices {
-		wg.Go(func() { d.stop(syscall.SIGTERM) })
+		wg.Go(func() { d.Stop(syscall.SIGTERM) })
 	}
 	wg.Wait()
 }
@@ -80,24 +82,24 @@ func stopAll(devices []*device) {
 // checkCount holds what the devices report against what the origin has logged: the same to the byte when nothing was
 // broken off, and never more. Every byte of them has a reason.
 func (w *network) checkCount(c client, o outcome) {
-	w.t.Helper()
+	w.T.Helper()
 	if c.word != ours {
 		return
 	}
 	if o.Reported > o.Logged || o.Broken == 0 && o.Reported != o.Logged {
-		w.t.Errorf("the devices report %d bytes from the origin, it has logged %d (%d answers broken off)", o.Reported, o.Logged, o.Broken)
+		w.T.Errorf("the devices report %d bytes from the origin, it has logged %d (%d answers broken off)", o.Reported, o.Logged, o.Broken)
 	}
 	reasons := int64(0)
 	for _, n := range o.Because {
 		reasons += n
 	}
 	if reasons != o.Logged {
-		w.t.Errorf("%d bytes from the origin have a reason in a device's log, of %d that it has logged", reasons, o.Logged)
+		w.T.Errorf("%d bytes from the origin have a reason in a device's log, of %d that it has logged", reasons, o.Logged)
 	}
 }
 
 // trace prints what was drawn twice, when that is asked for.
-func (w *network) trace(c count, devices []*device, start time.Time) {
+func (w *network) trace(c line.Count, devices []*line.Device, start time.Time) {
 	if !*traceTwice {
 		return
 	}
