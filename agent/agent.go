@@ -12,6 +12,7 @@ import (
 
 	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/httpfallback"
+	"github.com/dunlin-project/dunlin/httpfallback/cachehost"
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/internal/filelock"
 	"github.com/dunlin-project/dunlin/metadata"
@@ -22,6 +23,11 @@ import (
 type Options struct {
 	// OpenSwarm makes the device a member of a group. Nil: HTTP alone. It is not called when Config.Sharing is off.
 	OpenSwarm func(group string) (Swarm, error)
+	// Caches are the caching nodes that are asked by HTTP (CacheHosts makes them); the caller closes them. Nil: there are none.
+	Caches *cachehost.Hosts
+	// FindCaches looks for the caching nodes of a group on the local network and lives until ctx ends. It is called where there is
+	// no swarm that looks. Nil: nobody looks then.
+	FindCaches func(ctx context.Context, group string)
 	// Gatherer is what Config.Metrics serves; nil: nothing is served.
 	Gatherer prometheus.Gatherer
 	// Version is that of the program, for status and metrics.
@@ -45,6 +51,7 @@ type Agent struct {
 	limits  fetch.Limits // of all downloads together
 	metrics *metrics
 	lan     *lan
+	caches  *caches
 	board   board
 	tries   tries           // the cycle's
 	life    context.Context //nolint:containedctx // what outlives a cycle ends with Run or Once; set there
@@ -80,6 +87,10 @@ func New(cfg Config, opt Options) (*Agent, error) {
 		opt.OpenSwarm = nil
 	}
 	a.lan = newLAN(opt.OpenSwarm, opt.Log)
+	a.caches = &caches{hosts: opt.Caches}
+	if cfg.Discovery == SwitchOn && cfg.CacheHostSource.Has(cachehost.LAN) {
+		a.caches.find = opt.FindCaches
+	}
 	if a.store, err = store.Open(a.dir.content(), store.Options{Reserve: int64(cfg.Limits.Reserve), Log: opt.Log}); err != nil {
 		return nil, err
 	}
@@ -153,6 +164,7 @@ func (a *Agent) live(ctx context.Context, f func(context.Context) error) error {
 	defer func() { _ = lock.Release() }()
 	defer func() { _ = a.gate.Close() }()
 	defer a.lan.leave()
+	defer a.caches.leave()
 	a.life = ctx
 	a.recall()
 	if _, err := a.device.installer.Recover(ctx); err != nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dunlin-project/dunlin/httpfallback/cachehost"
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/metadata"
 )
@@ -44,7 +45,7 @@ type Sharing string
 // The words of Config.Sharing.
 const (
 	SharingLAN Sharing = "lan" // with the devices of its group on the local network
-	SharingOff Sharing = "off" // with nobody: no listener, no discovery, HTTP alone
+	SharingOff Sharing = "off" // with nobody: no listener, not to be discovered, HTTP alone
 )
 
 // Switch is a setting that is on unless it says "off".
@@ -81,8 +82,18 @@ type Config struct {
 	Listen []string `yaml:"listen,omitempty"`
 	// Peers are multiaddrs with a peer id (/ip4/10.0.0.7/tcp/7680/p2p/12D3...) to connect to besides those discovered.
 	Peers []string `yaml:"peers,omitempty"`
-	// Discovery is on (the default) or off: whether to look for, and be seen by, other devices of the network by DNS-SD.
+	// Discovery is on (the default) or off: whether to look for, and be seen by, other devices of the network by DNS-SD. With
+	// sharing off nobody sees this device, and it looks for caching nodes only.
 	Discovery Switch `yaml:"discovery,omitempty"`
+
+	// CacheHosts are base URLs of LAN caching nodes (BASE/content/<root>), asked by HTTP before the origins and before the
+	// nodes that CacheHostSource allows besides.
+	CacheHosts []string `yaml:"cache_hosts,omitempty"`
+	// CacheHostSource says which caching nodes are asked by HTTP: those of cache_hosts (static), those that announce
+	// themselves on the local network (lan), those that the organisation has signed (depot), all of them in this order (auto,
+	// the default), or none (off). Static needs CacheHosts, which lan, depot and off exclude. With discovery off nobody looks
+	// for those of the local network. What sharing is on for comes from a node over its link, where there is one.
+	CacheHostSource cachehost.Source `yaml:"cache_host_source,omitempty"`
 
 	// Interval is the time between two cycles, 1 s to 30 days; default 1 h. The moment within the interval is the
 	// device's own and stays the same, so that a fleet does not ask all at once. After a failure the next cycle comes
@@ -149,7 +160,7 @@ func (c Config) withDefaults() Config {
 // Validate refuses, with fault.Usage, what is malformed, what contradicts itself, and what would silently do less than it
 // says.
 func (c Config) Validate() error {
-	for _, check := range []func() error{c.checkEnrolment, c.checkSharing, c.checkTimes, c.checkLabels, c.checkPlaces} {
+	for _, check := range []func() error{c.checkEnrolment, c.checkSharing, c.checkCaches, c.checkTimes, c.checkLabels, c.checkPlaces} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -223,6 +234,26 @@ func (c Config) checkSharing() error {
 	return err
 }
 
+func (c Config) checkCaches() error {
+	source, err := cachehost.ParseSource(string(c.CacheHostSource))
+	switch {
+	case err != nil:
+		return wrong("cache_host_source: %v", err)
+	case len(c.CacheHosts) > 0 && !source.Has(cachehost.Static):
+		return wrong("cache_hosts is set, but cache_host_source is %s", source)
+	case len(c.CacheHosts) == 0 && source == cachehost.Static:
+		return wrong("cache_host_source is static, but cache_hosts is empty")
+	case source == cachehost.LAN && c.Discovery == SwitchOff:
+		return wrong("cache_host_source is lan, but discovery is off")
+	case source == cachehost.Off && c.Sharing == SharingOff && c.Limits.Cache != 0:
+		return wrong("limits.cache is set, but no caching node is asked: sharing and cache_host_source are off")
+	}
+	if len(c.CacheHosts) > cachehost.MaxHosts {
+		return wrong("cache_hosts: %d entries, at most %d", len(c.CacheHosts), cachehost.MaxHosts)
+	}
+	return checkURLs("cache_hosts", c.CacheHosts, "http", "https")
+}
+
 // StateFolder returns StateDir or its default.
 func (c Config) StateFolder() string { return c.withDefaults().StateDir }
 
@@ -272,7 +303,7 @@ func (l Limits) check() error {
 
 // ofSharing reports whether a limit is set that means nothing when sharing is off.
 func (l Limits) ofSharing() bool {
-	return l.Upload != 0 || l.LAN != 0 || l.Cache != 0 || l.Connections != 0 || l.Memory != 0
+	return l.Upload != 0 || l.LAN != 0 || l.Connections != 0 || l.Memory != 0
 }
 
 func (c Config) checkLabels() error {

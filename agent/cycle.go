@@ -47,6 +47,7 @@ func (a *Agent) round(ctx context.Context, now time.Time) error {
 		return syncErr
 	}
 	a.meet(ctx, got.view)
+	a.caches.signed(got.view)
 	if behind := got.view.ClockBehind(); behind > 0 {
 		a.log.WarnContext(ctx, "the clock of this machine is behind what the signed metadata proves", slog.Duration("behind", behind))
 	}

@@ -90,10 +90,17 @@ func (a *Agent) fill(ctx context.Context, w *work, part *store.Partial) (shared 
 		return shared, nil
 	}
 	origin, err := a.origin(w)
-	switch {
-	case err == nil:
+	if err == nil {
 		opt.Origin = origin
 		defer origin.Close()
+	}
+	via := a.caches.via(w, opt.Origin)
+	if via != nil {
+		opt.Origin = via
+		defer via.Close()
+	}
+	switch {
+	case err == nil || via != nil:
 	case opt.Site == nil:
 		return shared, err
 	default:
@@ -151,6 +158,9 @@ func (a *Agent) manifest(ctx context.Context, w *work, c piecehash.Content) (*pi
 		if m, peerErr := a.lan.layer(ctx, c); peerErr == nil {
 			return m, nil
 		}
+	}
+	if m, cacheErr := a.caches.layer(ctx, w, c); cacheErr == nil {
+		return m, nil
 	}
 	if m, originErr := httpfallback.FetchLayer(ctx, a.gate, a.bases(w), c); originErr == nil {
 		return m, nil

@@ -30,6 +30,11 @@ func (a *Agent) meet(ctx context.Context, view *metadata.View) {
 		a.log.WarnContext(ctx, "going on without other devices", slog.Any("err", err))
 	}
 	name := a.lan.name()
+	if name == "" {
+		a.caches.look(a.life, group)
+	} else {
+		a.caches.leave() // the swarm looks for them
+	}
 	a.board.change(func(s *Status) {
 		c := *s.Cycle
 		c.Sharing = failure(err)

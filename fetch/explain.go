@@ -53,6 +53,7 @@ type View struct {
 	Final   bool       `json:"final"`
 	Sources []Source   `json:"sources"` // members, who gave most first
 	Others  int64      `json:"others"`  // bytes of members beyond the first 1024 that there were
+	Caches  int64      `json:"caches"`  // bytes that caching nodes gave by HTTP
 	Origin  OriginView `json:"origin"`
 }
 

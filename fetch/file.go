@@ -99,6 +99,7 @@ type run struct {
 	asks  map[askKey]*transfer
 	draws map[int]*transfer
 	watch *watcher // nil when nobody looks
+	nodes int      // caching nodes among peers, as far as the origin was told
 
 	events chan event
 	count  counters
@@ -209,6 +210,7 @@ func (r *run) hear(now time.Duration, h Heard) {
 		r.cancelAsks(h.ID)
 		r.opt.Log.Debug("member left", "peer", string(h.ID))
 	}
+	r.linked()
 	r.core.Hear(now, h)
 }
 

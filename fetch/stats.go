@@ -35,6 +35,7 @@ func (s Stats) Useful() int64 { return s.From.Total() - s.Waste }
 // counters are written by the transfers and read by the loop.
 type counters struct {
 	cache, peers atomic.Int64
+	via          atomic.Int64 // of cache, what came by HTTP
 	origin       [len(reasonWords)]atomic.Int64
 	useful       atomic.Int64
 }

@@ -32,6 +32,9 @@ func (v View) Write(w io.Writer) error {
 		fmt.Fprintf(tw, "%s %s\t%s\t%s/s\t%s\t%s\t%s\n", s.Role, shortID(s.ID), sizeText(s.Bytes), sizeText(s.Rate),
 			sizeText(s.InFlight), queue, standingText(s.Standing, s.Left))
 	}
+	if v.Caches > 0 {
+		fmt.Fprintf(tw, "caches, by HTTP\t%s\t\t\t\t\n", sizeText(v.Caches))
+	}
 	if v.Others > 0 {
 		fmt.Fprintf(tw, "others\t%s\t\t\t\t\n", sizeText(v.Others))
 	}

@@ -35,20 +35,28 @@ func (t *transfer) fresh() int64 {
 
 // Progress implements Sink. It counts what has arrived step by step, as the limits let it through: what they hold back is
 // still on its way, else the core would ask for more and more to wait in memory.
-func (t *transfer) Progress(ctx context.Context, n int) {
+func (t *transfer) Progress(ctx context.Context, n int) { t.take(ctx, n, t.limits, t.bytes) }
+
+// CacheProgress implements CacheSink.
+func (t *transfer) CacheProgress(ctx context.Context, n int) {
+	t.r.count.via.Add(int64(n))
+	t.take(ctx, n, t.r.opt.Limits.of(Cache), &t.r.count.cache)
+}
+
+func (t *transfer) take(ctx context.Context, n int, limits []*Limit, counter *atomic.Int64) {
 	for n > 0 {
-		k := step(n, t.limits)
+		k := step(n, limits)
+		counter.Add(int64(k))
 		t.arrived(k)
-		if n -= k; len(t.limits) > 0 && ctx.Err() == nil {
+		if n -= k; len(limits) > 0 && ctx.Err() == nil {
 			t.held.Add(1)
-			hold(ctx, k, t.limits)
+			hold(ctx, k, limits)
 			t.held.Add(-1)
 		}
 	}
 }
 
 func (t *transfer) arrived(n int) {
-	t.bytes.Add(int64(n))
 	if t.given != nil {
 		t.given.Add(int64(n))
 	}

@@ -95,7 +95,8 @@ func (w *watcher) end(now time.Duration, r *run) {
 
 func (w *watcher) view(now time.Duration, r *run, final bool) View {
 	v := View{Final: final, Origin: r.core.explainOrigin(now), Sources: make([]Source, 0, len(w.of))}
-	v.Others = r.count.peers.Load() + r.count.cache.Load()
+	v.Caches = r.count.via.Load()
+	v.Others = r.count.peers.Load() + r.count.cache.Load() - v.Caches
 	for id, g := range w.of {
 		s := g.source(now, id, r.core, final)
 		v.Others -= s.Bytes

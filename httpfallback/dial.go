@@ -18,6 +18,7 @@ import (
 // Limits of connections.
 const (
 	dialTimeout     = 10 * time.Second
+	nearDialTimeout = 2 * time.Second
 	tlsTimeout      = 10 * time.Second
 	idleTimeout     = 60 * time.Second
 	maxHeaderBytes  = 64 << 10
@@ -94,7 +95,11 @@ type ways struct {
 
 func newWays(cfg GateConfig) ways {
 	d := &dialer{net: net.Dialer{Timeout: dialTimeout, Resolver: cfg.Resolver}, classify: classify, proxy: cfg.Proxy}
-	if d.proxy == nil {
+	switch {
+	case cfg.Near:
+		d.net.Timeout = nearDialTimeout
+		d.proxy = func(*http.Request) (*url.URL, error) { return nil, nil }
+	case d.proxy == nil:
 		d.proxy = http.ProxyFromEnvironment
 	}
 	d.host, _ = os.Hostname()

@@ -23,6 +23,9 @@ type GateConfig struct {
 	Rate int64
 	// MaxStreams is how many requests for content may be under way at once; 0 is 8. The others wait.
 	MaxStreams int
+	// Near is a gate to servers of the local network: no proxy is asked, no redirect is followed, and who does not take a
+	// connection within 2 s is not there.
+	Near bool
 	// Closed refuses every request: policy says that this device must not use an origin.
 	Closed bool
 	// UserAgent is sent with each request; empty is "dunlin".
@@ -42,6 +45,7 @@ type GateConfig struct {
 // are safe for concurrent use.
 type Gate struct {
 	closed  bool
+	near    bool
 	agent   string
 	log     *slog.Logger
 	slots   chan struct{} // holds one token for each request under way
@@ -71,6 +75,7 @@ func NewGate(cfg GateConfig) *Gate {
 	}
 	return &Gate{
 		closed:  cfg.Closed,
+		near:    cfg.Near,
 		agent:   cfg.UserAgent,
 		log:     cfg.Log,
 		slots:   make(chan struct{}, cfg.MaxStreams),

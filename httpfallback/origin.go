@@ -117,6 +117,19 @@ func (o *Origin) Close() error {
 	return nil
 }
 
+// Free returns when the first of the mirrors may be asked again; a time that has passed when one may be asked now. It is never
+// when all were dropped, and then ok is false.
+func (o *Origin) Free() (at time.Time, ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, m := range o.mirrors {
+		if m.dropped == nil && (!ok || m.notBefore.Before(at)) {
+			at, ok = m.notBefore, true
+		}
+	}
+	return at, ok
+}
+
 // Fetch implements fetch.Origin. It asks one mirror for the range; when that fails it resumes, at the next byte from the
 // same mirror or at the beginning of the piece from another, as long as something moves within its patience. Errors are
 // the sink's unchanged; that of ctx; unavailable; untrusted when every mirror has sent a wrong piece; refused when the

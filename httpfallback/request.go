@@ -56,11 +56,11 @@ func label(u *url.URL) string {
 // a redirect's body. The response is whatever the last server said; its target is returned for the next request.
 func (g *Gate) open(ctx context.Context, t target, byteRange string, spent func(n int)) (*http.Response, target, error) {
 	for hop := 0; ; hop++ {
-		resp, remote, err := g.once(ctx, t, byteRange)
+		resp, remote, err := g.once(ctx, http.MethodGet, t, byteRange)
 		if err != nil {
 			return nil, t, fmt.Errorf("get %s: %w", label(t.url), err)
 		}
-		if !isRedirect(resp.StatusCode) {
+		if !isRedirect(resp.StatusCode) || g.near {
 			return resp, t, nil
 		}
 		drain(resp, spent)
@@ -74,13 +74,13 @@ func (g *Gate) open(ctx context.Context, t target, byteRange string, spent func(
 }
 
 // once sends one request. remote is the address that answered, invalid behind a proxy.
-func (g *Gate) once(ctx context.Context, t target, byteRange string) (resp *http.Response, remote netip.Addr, err error) {
+func (g *Gate) once(ctx context.Context, method string, t target, byteRange string) (resp *http.Response, remote netip.Addr, err error) {
 	trace := &httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) {
 		if ap, err := netip.ParseAddrPort(c.Conn.RemoteAddr().String()); err == nil {
 			remote = ap.Addr()
 		}
 	}}
-	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), http.MethodGet, t.url.String(), nil)
+	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), method, t.url.String(), nil)
 	if err != nil {
 		return nil, remote, err
 	}

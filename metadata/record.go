@@ -92,7 +92,7 @@ func (p *Publisher) acted() []string {
 }
 
 func (f *Fleet) acted() []string {
-	return []string{"origins", "depots", "ca", "pins", "group"} // not policy, not caches
+	return []string{"origins", "caches", "depots", "ca", "pins", "group"} // not policy
 }
 
 // encodeRecord is the reverse of decodeRecord. Nothing is encoded that decodeRecord would refuse.

@@ -33,6 +33,9 @@ type Config struct {
 	// Discover looks for peers on the networks this device is on, and announces it there if it listens on an address
 	// of theirs. Addresses from discovery are dialled only when they are on-link.
 	Discover bool
+	// FoundCache, if set, is told of the HTTP faces of caching nodes of the group that discovery finds: the node's name and an
+	// on-link address, again and again for as long as it is announced. It may be called from several goroutines.
+	FoundCache func(id string, addr netip.AddrPort)
 	// Group is the name whose knowledge makes a device a member (method open, which keeps no secret: docs/protocol.md).
 	// Empty is DefaultGroup.
 	Group string

@@ -35,6 +35,7 @@ type Node struct {
 	auth    group.Authenticator
 	statics []static
 	listen  []*net.TCPListener // open from New to the end of Run
+	faces   []netip.AddrPort   // see AnnounceHTTP
 	events  chan event         // to loop
 	uploads *upload.Scheduler
 	memory  *piece.Memory
@@ -163,8 +164,12 @@ func (n *Node) discovery(ctx context.Context) discover.Config {
 			case <-ctx.Done():
 			}
 		},
-		Count: func(outcome string) { n.metrics.found.WithLabelValues(outcome).Inc() },
-		Log:   n.log,
+		Caches: n.faces,
+		Count:  func(outcome string) { n.metrics.found.WithLabelValues(outcome).Inc() },
+		Log:    n.log,
+	}
+	if n.cfg.FoundCache != nil {
+		c.FoundCache = func(id peer.ID, a netip.AddrPort) { n.cfg.FoundCache(id.String(), a) }
 	}
 	for _, l := range n.listen {
 		a := l.Addr().(*net.TCPAddr).AddrPort()

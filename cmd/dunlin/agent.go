@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/dunlin-project/dunlin/agent"
 	"github.com/dunlin-project/dunlin/internal/fault"
+	"github.com/dunlin-project/dunlin/swarm"
 )
 
 func agentCommand() *cli.Command {
@@ -41,6 +43,8 @@ func agentFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "listen", Usage: "serve other devices on `IP:PORT`; may be repeated"},
 		&cli.StringSliceFlag{Name: "peer", Usage: "connect to the device at `MULTIADDR` (.../p2p/ID); may be repeated"},
 		&cli.StringFlag{Name: "discovery", Usage: "look for devices on the local network: on or off (`WORD`)"},
+		&cli.StringSliceFlag{Name: "cache-host", Usage: "ask the LAN caching node at `URL` by HTTP first; may be repeated"},
+		&cli.StringFlag{Name: "cache-host-source", Usage: "which caching nodes are asked by HTTP: auto, static, lan, depot or off (`WORD`)"},
 		&cli.StringFlag{Name: "interval", Usage: "`DURATION` between two cycles"},
 		&cli.StringSliceFlag{Name: "label", Usage: "a fact of this device, `NAME=VALUE`; may be repeated"},
 		&cli.StringFlag{Name: "root", Usage: "put `DIR` before every destination"},
@@ -58,9 +62,18 @@ func agentRun(c *cli.Context) error {
 		return err
 	}
 	log, registry := newLogger(c), prometheus.NewRegistry()
-	a, err := agent.New(cfg, agent.Options{
-		OpenSwarm: openSwarm(cfg, registry, log), Gatherer: registry, Version: buildVersion(), Log: log,
-	})
+	caches, err := agent.CacheHosts(cfg, buildVersion(), log)
+	if err != nil {
+		return err
+	}
+	opt := agent.Options{
+		OpenSwarm: openSwarm(cfg, caches, registry, log), Caches: caches, Gatherer: registry, Version: buildVersion(), Log: log,
+	}
+	if caches != nil {
+		defer caches.Close()
+		opt.FindCaches = func(ctx context.Context, group string) { swarm.FindCaches(ctx, group, caches.Found, log) }
+	}
+	a, err := agent.New(cfg, opt)
 	if err != nil {
 		return err
 	}
@@ -89,6 +102,7 @@ func agentConfig(c *cli.Context) (agent.Config, error) {
 	for name, field := range map[string]*string{
 		"state-dir": &cfg.StateDir, "ring": &cfg.Ring, "group": &cfg.Group, "metrics": &cfg.Metrics, "root": &cfg.Root,
 		"control": &cfg.Control, "sharing": (*string)(&cfg.Sharing), "discovery": (*string)(&cfg.Discovery),
+		"cache-host-source": (*string)(&cfg.CacheHostSource),
 	} {
 		if c.IsSet(name) {
 			*field = c.String(name)
@@ -96,6 +110,7 @@ func agentConfig(c *cli.Context) (agent.Config, error) {
 	}
 	for name, field := range map[string]*[]string{
 		"depot": &cfg.Depots, "content": &cfg.Content, "listen": &cfg.Listen, "peer": &cfg.Peers,
+		"cache-host": &cfg.CacheHosts,
 	} {
 		if c.IsSet(name) {
 			*field = c.StringSlice(name)

@@ -12,12 +12,13 @@ import (
 
 	"github.com/dunlin-project/dunlin/agent"
 	"github.com/dunlin-project/dunlin/fetch"
+	"github.com/dunlin-project/dunlin/httpfallback/cachehost"
 	"github.com/dunlin-project/dunlin/swarm"
 )
 
 // openSwarm returns how the agent becomes a member of a group: with its own key, and with metrics in the registry for as
 // long as it is one.
-func openSwarm(cfg agent.Config, registry prometheus.Registerer, log *slog.Logger) func(group string) (agent.Swarm, error) {
+func openSwarm(cfg agent.Config, caches *cachehost.Hosts, registry prometheus.Registerer, log *slog.Logger) func(group string) (agent.Swarm, error) {
 	return func(group string) (agent.Swarm, error) {
 		key, err := agent.DeviceKey(cfg.StateFolder())
 		if err != nil {
@@ -31,6 +32,9 @@ func openSwarm(cfg agent.Config, registry prometheus.Registerer, log *slog.Logge
 			Key: key, Listen: listen, Peers: cfg.Peers, Discover: cfg.Discovery != agent.SwitchOff,
 			Group: group, Role: fetch.Device, UploadRate: int64(cfg.Limits.Upload), Log: log,
 			Limits: swarmLimits(cfg.Limits.Connections, int64(cfg.Limits.Memory)),
+		}
+		if caches != nil {
+			conf.FoundCache = caches.Found
 		}
 		node, err := swarm.New(conf)
 		if errors.Is(err, syscall.EAFNOSUPPORT) { // a machine without IPv6

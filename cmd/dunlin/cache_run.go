@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sync/errgroup"
@@ -145,6 +146,9 @@ func newCacheParts(opt cacheOptions, conf cachenode.Config, sw swarm.Config, log
 	conf.Limits = fetch.Limits{Total: limitOf(opt.download), Devices: limitOf(opt.lan), Caches: limitOf(opt.cache)}
 	if p.node, err = cachenode.New(conf); err != nil {
 		return nil, errors.Join(err, p.gate.Close(), p.swarm.Close())
+	}
+	if face, err := netip.ParseAddrPort(p.node.Addr()); err == nil {
+		p.swarm.AnnounceHTTP(face)
 	}
 	return p, nil
 }

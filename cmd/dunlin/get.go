@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/dunlin-project/dunlin/fetch"
+	"github.com/dunlin-project/dunlin/httpfallback/cachehost"
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/swarm"
 )
@@ -32,6 +33,8 @@ func getCommand() *cli.Command {
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: ".", Usage: "`FOLDER` for the file"},
 			&cli.StringFlag{Name: "listen", Value: defaultListen, Usage: "`IP:PORT` for other devices; on a loopback address nobody is looked for"},
 			&cli.StringSliceFlag{Name: "peer", Usage: "`MULTIADDR` of a device to ask, with its id; may be repeated"},
+			&cli.StringSliceFlag{Name: "cache", Usage: "ask the LAN caching node at `URL` by HTTP before the origins; may be repeated"},
+			&cli.StringFlag{Name: "cache-source", Usage: "which caching nodes are asked by HTTP: auto, static (those of --cache), lan (those that announce themselves) or off (`WORD`)"},
 			&cli.DurationFlag{Name: "seed", Usage: "go on serving for this `DURATION` (90s, 12h) after the file is there"},
 			&cli.StringFlag{Name: "start-at", Usage: "look for other devices now, and begin to fetch at this `TIME`: 2026-12-01T22:00:00+01:00, as \"date -Is -d 22:00\" prints it"},
 			&cli.BoolFlag{Name: "sha256", Usage: "compute and print the SHA-256 of the whole file, also where the metainfo does not name it"},
@@ -58,6 +61,7 @@ type getOptions struct {
 	dir    string
 	listen netip.AddrPort
 	peers  []string
+	caches cachehost.Config
 	seed   time.Duration
 	at     time.Time // when fetching begins; zero or past: at once
 	group  string
@@ -74,6 +78,7 @@ func getOptionsOf(c *cli.Context) (opt getOptions, err error) {
 		sum:    c.Bool("sha256"),
 		seed:   c.Duration("seed"),
 		group:  c.String("group"),
+		caches: cachehost.Config{Static: c.StringSlice("cache"), UserAgent: "dunlin/" + buildVersion()},
 	}
 	if c.NArg() != 1 {
 		return opt, fault.New(fault.Usage, "get: want one metainfo file or URL, got %d arguments", c.NArg())
@@ -91,6 +96,9 @@ func getOptionsOf(c *cli.Context) (opt getOptions, err error) {
 	}
 	if opt.group == "" {
 		return opt, fault.New(fault.Usage, "get: --group: the name is empty")
+	}
+	if opt.caches.Source, err = cachehost.ParseSource(c.String("cache-source")); err != nil {
+		return opt, fault.New(fault.Usage, "get: --cache-source: %w", err)
 	}
 	opt.transferLimits, err = limitsOf(c)
 	return opt, err

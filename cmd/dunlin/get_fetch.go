@@ -6,6 +6,7 @@ import (
 
 	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/httpfallback"
+	"github.com/dunlin-project/dunlin/httpfallback/cachehost"
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/piecehash"
 	"github.com/dunlin-project/dunlin/store"
@@ -16,6 +17,10 @@ func (g *getter) download(ctx context.Context) (_ shared, stats fetch.Stats, err
 	origin := g.origin()
 	if origin != nil {
 		defer origin.Close()
+	}
+	way := g.way(origin)
+	if via, ok := way.(*cachehost.Via); ok {
+		defer via.Close()
 	}
 	part, err := store.BeginAt(ctx, g.path, g.meta.Manifest, store.Options{
 		WholeHash: g.meta.SHA256 != nil || g.opt.sum, Expect: g.meta.SHA256, Log: g.log,
@@ -28,7 +33,7 @@ func (g *getter) download(ctx context.Context) (_ shared, stats fetch.Stats, err
 		if err != nil {
 			return shared{}, stats, errors.Join(err, part.Close())
 		}
-		one, err := fetch.File(ctx, part, g.options(room, origin))
+		one, err := fetch.File(ctx, part, g.options(room, way))
 		stats = add(stats, one)
 		var f *store.File
 		if err == nil {
@@ -96,15 +101,24 @@ func sumOf(f *store.File) *piecehash.Hash {
 	return &sum
 }
 
-func (g *getter) options(site fetch.Site, origin *httpfallback.Origin) fetch.Options {
-	opt := fetch.Options{
-		Self: g.node.ID(), Site: site, Limits: g.limits,
+func (g *getter) options(site fetch.Site, origin fetch.Origin) fetch.Options {
+	return fetch.Options{
+		Self: g.node.ID(), Site: site, Origin: origin, Limits: g.limits,
 		Progress: g.view.progress, Watch: g.opt.watch, Log: g.log,
 	}
-	if origin != nil { // a nil *Origin in the interface would not be nil
-		opt.Origin = origin
+}
+
+// way is how the file can be had by HTTP: from caching nodes, then from the origins. Nil means not at all.
+func (g *getter) way(origin *httpfallback.Origin) fetch.Origin {
+	switch {
+	case g.opt.caches.Source == cachehost.Off && origin == nil, origin == nil && !g.caches.Known():
+		return nil
+	case g.opt.caches.Source == cachehost.Off:
+		return origin
+	case origin == nil: // a nil *Origin in the interface would not be nil
+		return g.caches.NewVia(g.meta.Manifest.Content, nil)
 	}
-	return opt
+	return g.caches.NewVia(g.meta.Manifest.Content, origin)
 }
 
 // origin returns the origins of the metainfo, nil when it has none that can be used: then only peers can deliver.

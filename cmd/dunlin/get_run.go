@@ -13,6 +13,7 @@ import (
 
 	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/httpfallback"
+	"github.com/dunlin-project/dunlin/httpfallback/cachehost"
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/piecehash"
 	"github.com/dunlin-project/dunlin/store"
@@ -28,6 +29,7 @@ type getter struct {
 	view   getView
 	log    *slog.Logger
 	gate   *httpfallback.Gate
+	caches *cachehost.Hosts
 	limits fetch.Limits
 	node   *swarm.Node
 	meta   *piecehash.Metainfo
@@ -44,6 +46,11 @@ func runGet(ctx context.Context, opt getOptions, view getView, log *slog.Logger)
 	}
 	defer view.close()
 	defer g.gate.Close()
+	defer func() {
+		if g.caches != nil {
+			g.caches.Close()
+		}
+	}()
 	if err := g.prepare(ctx); err != nil {
 		return err
 	}
@@ -84,11 +91,16 @@ func (g *getter) prepare(ctx context.Context) (err error) {
 		return fault.New(fault.Usage, "make folder for the file: %w", err)
 	}
 	g.path = filepath.Join(g.opt.dir, g.meta.Name)
+	g.opt.caches.Log = g.log
+	if g.caches, err = cachehost.New(g.opt.caches); err != nil {
+		return err
+	}
 	g.node, err = swarm.New(swarm.Config{
 		Listen: []netip.AddrPort{g.opt.listen},
 		Peers:  g.opt.peers,
 		// Loopback has no multicast, and nobody else could reach us there.
 		Discover:   !g.opt.listen.Addr().IsLoopback(),
+		FoundCache: g.caches.Found,
 		Group:      g.opt.group,
 		UploadRate: g.opt.upload,
 		Limits:     swarmLimits(g.opt.connections, g.opt.memory),

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,6 +22,7 @@ import (
 // What is announced: docs/protocol.md, "Discovery".
 const (
 	serviceType   = "_dunlin._tcp"
+	cacheType     = "_dunlin-cache._tcp"
 	serviceDomain = "local"
 	announceTTL   = 120 // seconds
 )
@@ -60,10 +62,14 @@ type Config struct {
 	Self peer.ID
 	// Listen are the listeners' addresses; those on loopback are not announced. None announces nothing.
 	Listen []netip.AddrPort
+	// Caches are the addresses of a caching node's HTTP face, which are announced as a service of their own.
+	Caches []netip.AddrPort
 	// Tag is what members of the group announce on a day (group.Key.DayTag); the first of several is announced.
 	Tags func(day int64) []string
-	// Found takes a peer and where it may be. It may be called from several goroutines.
+	// Found takes a peer and where it may be. It may be called from several goroutines. Nil: nobody looks for peers.
 	Found func(peer.ID, netip.AddrPort)
+	// FoundCache is the same for the HTTP faces of caching nodes; again and again for as long as they are announced.
+	FoundCache func(peer.ID, netip.AddrPort)
 	// Count counts an announcement by what became of it (Outcomes).
 	Count func(outcome string)
 	Log   *slog.Logger
@@ -108,12 +114,8 @@ func Run(ctx context.Context, c Config) {
 
 // onLoopback reports whether nobody else could reach the listeners.
 func (c *Config) onLoopback() bool {
-	for _, l := range c.Listen {
-		if !l.Addr().IsLoopback() {
-			return false
-		}
-	}
-	return len(c.Listen) > 0
+	all := slices.Concat(c.Listen, c.Caches)
+	return len(all) > 0 && !slices.ContainsFunc(all, func(l netip.AddrPort) bool { return !l.Addr().IsLoopback() })
 }
 
 func (d *discovery) warn(ctx context.Context, what string, err error) {
@@ -157,6 +159,10 @@ func (d *discovery) tags(now time.Time) map[string]bool {
 
 // entry judges one announcement.
 func (d *discovery) entry(e entry, tags map[string]bool, on onLink) {
+	found := d.taker(e.kind)
+	if found == nil {
+		return
+	}
 	outcome := malformed
 	id, tag, ok := parseTexts(e.texts)
 	switch {
@@ -166,13 +172,32 @@ func (d *discovery) entry(e entry, tags map[string]bool, on onLink) {
 	case !tags[tag]:
 		outcome = otherGroup
 	default:
-		outcome = d.offer(id, e, on)
+		outcome = d.offer(id, e, on, found)
 	}
 	d.Count(outcome)
 }
 
-// offer gives the table the addresses that are on-link.
-func (d *discovery) offer(id peer.ID, e entry, on onLink) string {
+// taker is who takes announcements of a kind; nil: nobody looks for it.
+func (d *discovery) taker(k kinds) func(peer.ID, netip.AddrPort) {
+	if k == aCache {
+		return d.FoundCache
+	}
+	return d.Found
+}
+
+// wanted is what is looked for.
+func (d *discovery) wanted() (k kinds) {
+	if d.Found != nil {
+		k |= aPeer
+	}
+	if d.FoundCache != nil {
+		k |= aCache
+	}
+	return k
+}
+
+// offer hands on the addresses that are on-link.
+func (d *discovery) offer(id peer.ID, e entry, on onLink, found func(peer.ID, netip.AddrPort)) string {
 	outcome := offLink
 	for _, ip := range entryAddrs(e) {
 		if !on.has(ip) {
@@ -182,7 +207,7 @@ func (d *discovery) offer(id peer.ID, e entry, on onLink) string {
 		if !d.admit(t, time.Now()) {
 			return overLimit
 		}
-		d.Found(id, t.addr)
+		found(id, t.addr)
 		outcome = offered
 	}
 	return outcome

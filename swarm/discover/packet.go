@@ -8,8 +8,49 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// service is the full name of what is announced.
-const service = serviceType + "." + serviceDomain + "."
+// kinds is a set of what is announced.
+type kinds uint8
+
+// The kinds.
+const (
+	aPeer  kinds = 1 << iota // a listener of the swarm
+	aCache                   // the HTTP face of a caching node
+)
+
+// The full names of what is announced.
+const (
+	service      = serviceType + "." + serviceDomain + "."
+	cacheService = cacheType + "." + serviceDomain + "."
+)
+
+// name is the full name of one kind.
+func (k kinds) name() string {
+	if k == aCache {
+		return cacheService
+	}
+	return service
+}
+
+// kindOf is the kind of a service by its name, 0 for a stranger's.
+func kindOf(name string) kinds {
+	switch {
+	case strings.EqualFold(name, service):
+		return aPeer
+	case strings.EqualFold(name, cacheService):
+		return aCache
+	}
+	return 0
+}
+
+// kindOfInstance is the kind of the service that an instance is of, by the instance's name.
+func kindOfInstance(name string) kinds {
+	for _, k := range [...]kinds{aPeer, aCache} {
+		if at := len(name) - len(k.name()); at > 0 && name[at-1] == '.' && kindOf(name[at:]) == k {
+			return k
+		}
+	}
+	return 0
+}
 
 // Bounds of a packet.
 const (
@@ -25,6 +66,7 @@ const (
 
 // entry is one announcement as it was heard.
 type entry struct {
+	kind  kinds
 	port  int
 	texts []string
 	addrs []netip.Addr
@@ -32,16 +74,17 @@ type entry struct {
 
 // announcement is what we say of one listener. Instance and host have random names: ours say nothing.
 type announcement struct {
+	kind           kinds
 	instance, host dnsmessage.Name
 	port           uint16
 	texts          []string
 	addr           netip.Addr // unspecified: those of the interface it is announced on
 }
 
-func newAnnouncement(l netip.AddrPort, texts []string) (announcement, error) {
-	instance, err := dnsmessage.NewName(opaque() + "." + service)
+func newAnnouncement(k kinds, l netip.AddrPort, texts []string) (announcement, error) {
+	instance, err := dnsmessage.NewName(opaque() + "." + k.name())
 	host, err2 := dnsmessage.NewName(opaque() + "." + serviceDomain + ".")
-	return announcement{instance, host, l.Port(), texts, l.Addr()}, errors.Join(err, err2)
+	return announcement{k, instance, host, l.Port(), texts, l.Addr()}, errors.Join(err, err2)
 }
 
 // on returns the addresses to announce on an interface, none if the listener cannot be reached there.
@@ -86,7 +129,7 @@ func answer(all []announcement, i iface, ttl uint32, ask *dnsmessage.Question, i
 }
 
 func (a *announcement) records(b *dnsmessage.Builder, addrs []netip.Addr, ttl uint32) error {
-	name, err := dnsmessage.NewName(service)
+	name, err := dnsmessage.NewName(a.kind.name())
 	only := func(n dnsmessage.Name) dnsmessage.ResourceHeader {
 		return dnsmessage.ResourceHeader{Name: n, Class: dnsmessage.ClassINET | flushBit, TTL: ttl}
 	}
@@ -104,24 +147,31 @@ func (a *announcement) records(b *dnsmessage.Builder, addrs []netip.Addr, ttl ui
 	return err
 }
 
-// question asks who is there.
-func question(unicast bool) ([]byte, error) {
-	name, err := dnsmessage.NewName(service)
-	if err != nil {
-		return nil, err
+// question asks who is there, of each kind that is wanted.
+func question(wanted kinds, unicast bool) ([]byte, error) {
+	var m dnsmessage.Message
+	for _, k := range [...]kinds{aPeer, aCache} {
+		if wanted&k == 0 {
+			continue
+		}
+		name, err := dnsmessage.NewName(k.name())
+		if err != nil {
+			return nil, err
+		}
+		q := dnsmessage.Question{Name: name, Type: dnsmessage.TypePTR, Class: dnsmessage.ClassINET}
+		if unicast {
+			q.Class |= unicastBit
+		}
+		m.Questions = append(m.Questions, q)
 	}
-	q := dnsmessage.Question{Name: name, Type: dnsmessage.TypePTR, Class: dnsmessage.ClassINET}
-	if unicast {
-		q.Class |= unicastBit
-	}
-	m := dnsmessage.Message{Questions: []dnsmessage.Question{q}}
 	return m.Pack()
 }
 
 // packet is what a packet says, as far as it concerns us.
 type packet struct {
 	id      uint16
-	ask     *dnsmessage.Question // for our service
+	ask     *dnsmessage.Question // for a service of ours
+	asked   kinds                // all that is asked for
 	entries []entry
 }
 
@@ -142,8 +192,9 @@ func parse(b []byte) (p packet, err error) {
 			return p, err
 		}
 		class := q.Class &^ unicastBit
-		if !h.Response && ours(q.Name) && (q.Type == dnsmessage.TypePTR || q.Type == dnsmessage.TypeALL) && class == dnsmessage.ClassINET {
-			p.ask = &q
+		k := kindOf(q.Name.String())
+		if !h.Response && k != 0 && (q.Type == dnsmessage.TypePTR || q.Type == dnsmessage.TypeALL) && class == dnsmessage.ClassINET {
+			p.ask, p.asked = &q, p.asked|k
 		}
 	}
 	if !h.Response {
@@ -164,8 +215,6 @@ func parse(b []byte) (p packet, err error) {
 // errEnough is the error of a packet with more records than are looked at.
 var errEnough = errors.New("more records than are looked at")
 
-func ours(n dnsmessage.Name) bool { return strings.EqualFold(n.String(), service) }
-
 // finds are the records of a packet that concern us, before they are put together.
 type finds struct {
 	looked    int
@@ -174,6 +223,7 @@ type finds struct {
 }
 
 type instance struct {
+	kind       kinds
 	name, host string
 	port       int
 	texts      []string
@@ -202,18 +252,18 @@ func (f *finds) section(r *dnsmessage.Parser, next func() (dnsmessage.ResourceHe
 }
 
 func (f *finds) record(r *dnsmessage.Parser, h dnsmessage.ResourceHeader, skip func() error) error {
-	ofService := len(h.Name.String()) > len(service) && strings.EqualFold(h.Name.String()[h.Name.Length-uint8(len(service)):], service)
+	kind := kindOfInstance(h.Name.String())
 	switch {
 	case h.TTL == 0: // a farewell
 		return skip()
-	case h.Type == dnsmessage.TypeSRV && ofService:
+	case h.Type == dnsmessage.TypeSRV && kind != 0:
 		x, err := r.SRVResource()
-		i := f.of(h.Name.String())
+		i := f.of(kind, h.Name.String())
 		i.host, i.port = x.Target.String(), int(x.Port)
 		return err
-	case h.Type == dnsmessage.TypeTXT && ofService:
+	case h.Type == dnsmessage.TypeTXT && kind != 0:
 		x, err := r.TXTResource()
-		f.of(h.Name.String()).texts = x.TXT
+		f.of(kind, h.Name.String()).texts = x.TXT
 		return err
 	case h.Type == dnsmessage.TypeA:
 		x, err := r.AResource()
@@ -227,20 +277,20 @@ func (f *finds) record(r *dnsmessage.Parser, h dnsmessage.ResourceHeader, skip f
 	return skip()
 }
 
-func (f *finds) of(name string) *instance {
+func (f *finds) of(k kinds, name string) *instance {
 	for i := range f.instances {
 		if f.instances[i].name == name {
 			return &f.instances[i]
 		}
 	}
-	f.instances = append(f.instances, instance{name: name})
+	f.instances = append(f.instances, instance{kind: k, name: name})
 	return &f.instances[len(f.instances)-1]
 }
 
 // join gives each instance the addresses of its host.
 func (f *finds) join() (out []entry) {
 	for _, i := range f.instances {
-		e := entry{port: i.port, texts: i.texts}
+		e := entry{kind: i.kind, port: i.port, texts: i.texts}
 		for _, a := range f.addrs {
 			if a.host == i.host {
 				e.addrs = append(e.addrs, a.addr)

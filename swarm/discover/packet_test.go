@@ -19,7 +19,7 @@ var testIface = iface{
 func says(t testing.TB, listen ...string) (out []announcement) {
 	t.Helper()
 	for _, l := range listen {
-		a, err := newAnnouncement(netip.MustParseAddrPort(l), []string{"v=1", "g=tag", "p=" + testID})
+		a, err := newAnnouncement(aPeer, netip.MustParseAddrPort(l), []string{"v=1", "g=tag", "p=" + testID})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -81,7 +81,7 @@ func TestWhatIsAnnouncedIsHeard(t *testing.T) {
 func TestQuestions(t *testing.T) {
 	t.Parallel()
 	for _, alone := range []bool{false, true} {
-		b, err := question(alone)
+		b, err := question(aPeer, alone)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -145,7 +145,7 @@ func TestRecordsWithoutEnd(t *testing.T) {
 // FuzzParse: whatever comes, parse neither panics nor returns more than a packet can hold.
 func FuzzParse(f *testing.F) {
 	f.Add(announced(f, announceTTL, "0.0.0.0:7680"))
-	q, err := question(true)
+	q, err := question(aPeer, true)
 	if err != nil {
 		f.Fatal(err)
 	}

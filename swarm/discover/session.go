@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -124,11 +125,15 @@ func (d *discovery) changed(ctx context.Context, end context.CancelFunc, day int
 // announcements are what we say of our listeners.
 func (d *discovery) announcements(now time.Time) (out []announcement) {
 	texts := []string{"v=1", "g=" + d.Tags(group.Day(now))[0], "p=" + d.Self.String()}
-	for _, l := range d.Listen {
-		if a, err := newAnnouncement(l, texts); err == nil && !l.Addr().IsLoopback() {
-			out = append(out, a)
+	add := func(k kinds, addrs []netip.AddrPort) {
+		for _, l := range addrs {
+			if a, err := newAnnouncement(k, l, texts); err == nil && !l.Addr().IsLoopback() {
+				out = append(out, a)
+			}
 		}
 	}
+	add(aPeer, d.Listen)
+	add(aCache, d.Caches)
 	return out
 }
 
@@ -169,7 +174,7 @@ func earlier(a, b time.Time) time.Time {
 
 // ask puts question k on each line, unless somebody else has just asked there: all hear the answers.
 func (s *session) ask(ctx context.Context, now time.Time, k int) {
-	b, err := question(k < eagerAsks)
+	b, err := question(s.wanted(), k < eagerAsks)
 	for _, l := range s.lines {
 		if k >= len(querySchedule) && s.wasAsked(l, now) {
 			continue
@@ -244,10 +249,15 @@ func (s *session) listen(ctx context.Context, k socket) {
 		for _, e := range p.entries {
 			s.entry(e, s.tags, s.on)
 		}
-		if p.ask != nil && len(s.says) > 0 {
+		if s.answers(p.asked) {
 			s.asked(now, k, ifIndex, from, p)
 		}
 	}
+}
+
+// answers reports whether something that is asked for is here.
+func (s *session) answers(asked kinds) bool {
+	return slices.ContainsFunc(s.says, func(a announcement) bool { return a.kind&asked != 0 })
 }
 
 // asked answers a question: to the asker alone when that will do, else to all, a moment later and not too often.
@@ -262,7 +272,9 @@ func (s *session) asked(now time.Time, k socket, ifIndex int, from netip.AddrPor
 			continue
 		}
 		s.mu.Lock()
-		l.asked = now
+		if s.wanted()&^p.asked == 0 {
+			l.asked = now
+		}
 		if l.due.IsZero() {
 			think := minThink + rand.N(maxThink-minThink)
 			l.due = now.Add(think)

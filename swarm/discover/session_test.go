@@ -206,7 +206,7 @@ func TestNobodyElseIsAnswered(t *testing.T) {
 		var wg sync.WaitGroup
 		w.start(t, ctx, &wg, 1, true)
 		time.Sleep(10 * time.Second)
-		q, err := question(true)
+		q, err := question(aPeer, true)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,0 +1,37 @@
+package fetch
+
+import "context"
+
+// Via is what an Origin may be that asks LAN caching nodes by HTTP before the origins themselves.
+type Via interface {
+	Origin
+	// Linked says how many caching nodes are members of the site now. What they have comes over their links, and what they
+	// lack they fetch in their turn, as every member: asked by HTTP for the same, a node would wait for what this device
+	// claims. File calls it at each change, from its own goroutine; it does not block.
+	Linked(nodes int)
+}
+
+// CacheSink is what a Sink may be that counts the bytes of caching nodes apart.
+type CacheSink interface {
+	Sink
+	// CacheProgress is Progress for payload bytes that a caching node gave by HTTP.
+	CacheProgress(ctx context.Context, n int)
+}
+
+// linked tells an origin that goes by way of caching nodes how many of them are members.
+func (r *run) linked() {
+	via, ok := r.opt.Origin.(Via)
+	if !ok {
+		return
+	}
+	n := 0
+	for _, j := range r.peers {
+		if j.Role == Cache {
+			n++
+		}
+	}
+	if n != r.nodes {
+		r.nodes = n
+		via.Linked(n)
+	}
+}
