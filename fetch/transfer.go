@@ -14,8 +14,8 @@ import (
 type transfer struct {
 	r      *run
 	cancel context.CancelFunc
-	bytes  *atomic.Int64 // the counter of the source's kind
-	given  *atomic.Int64 // and that of the source itself; nil when nobody looks
+	tally  *tally        // of the source's kind
+	given  *atomic.Int64 // the counter of the source itself; nil when nobody looks
 	got    atomic.Int64  // bytes that arrived
 	limits []*Limit      // on them
 	held   atomic.Int32  // a limit holds it: that nothing arrives is our own doing
@@ -48,7 +48,7 @@ func (t *transfer) Progress(ctx context.Context, n int) {
 }
 
 func (t *transfer) arrived(n int) {
-	t.bytes.Add(int64(n))
+	t.tally.arrived.Add(int64(n))
 	if t.given != nil {
 		t.given.Add(int64(n))
 	}
@@ -67,14 +67,17 @@ func (t *transfer) Piece(i int, b []byte) error {
 	if err != nil {
 		var bad *piecehash.Mismatch
 		if errors.As(err, &bad) {
+			t.tally.corrupt.Add(int64(len(b)))
 			return err
 		}
 		return &putError{err}
 	}
-	if fresh {
-		t.r.count.useful.Add(int64(len(b)))
-		t.post(stored{t, i})
+	if !fresh {
+		t.tally.duplicate.Add(int64(len(b)))
+		return nil
 	}
+	t.tally.useful.Add(int64(len(b)))
+	t.post(stored{t, i})
 	return nil
 }
 
@@ -95,9 +98,9 @@ func (r *run) startAsk(ctx context.Context, a Ask) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	k := askKey{a.Peer, a.Piece}
-	t := &transfer{r: r, key: k, cancel: cancel, bytes: &r.count.peers, given: r.watch.counter(a.Peer), limits: r.opt.Limits.of(j.Role)}
+	t := &transfer{r: r, key: k, cancel: cancel, tally: &r.count.peers, given: r.watch.counter(a.Peer), limits: r.opt.Limits.of(j.Role)}
 	if j.Role == Cache {
-		t.bytes = &r.count.cache
+		t.tally = &r.count.cache
 	}
 	r.asks[k] = t
 	r.wg.Go(func() {
@@ -109,7 +112,7 @@ func (r *run) startAsk(ctx context.Context, a Ask) {
 
 func (r *run) startDraw(ctx context.Context, a Draw) {
 	ctx, cancel := context.WithCancel(ctx)
-	t := &transfer{r: r, cancel: cancel, bytes: &r.count.origin[a.Why], warn: a.Warn, limits: only(r.opt.Limits.Total)}
+	t := &transfer{r: r, cancel: cancel, tally: &r.count.origin[a.Why], warn: a.Warn, limits: only(r.opt.Limits.Total)}
 	for i := a.First; i < a.First+a.Count; i++ {
 		t.size += r.m.PieceSize(i)
 	}
