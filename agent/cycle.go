@@ -113,6 +113,7 @@ type work struct {
 	done    *Transfer   // what the fetches that have ended brought
 	picture *fetch.View // of the fetch that runs; never changed
 	here    bool        // the payload has arrived
+	mending bool        // it had arrived, and is fetched again where it is damaged
 }
 
 // do gets an update and has it installed.

@@ -51,6 +51,7 @@ func (a *Agent) repair(ctx context.Context, w *work, f *store.File) (_ *store.Fi
 			slog.String("file", m.Root().String()), slog.Int("pieces", missing))
 		mended = true
 	}
+	w.mending = true
 	f, err = a.complete(ctx, w, part)
 	return f, mended, err
 }
@@ -106,17 +107,17 @@ func (a *Agent) fill(ctx context.Context, w *work, part *store.Partial) (shared 
 	default:
 		a.log.WarnContext(ctx, "no origin can be used, other devices must have the content", slog.Any("err", err))
 	}
-	meter := transferMeter{m: a.metrics}
+	meter := a.metrics.transfer(w)
 	opt.Progress = func(s fetch.Stats) {
-		meter.update(s)
+		meter.Update(s)
 		a.progress(w, s)
 	}
 	opt.Watch = func(v fetch.View) {
 		w.picture = &v
 		a.metrics.showSources(v)
 	}
-	stats, err := fetch.File(ctx, checkedPart{part, a.metrics.checks}, opt)
-	meter.end(stats, err)
+	stats, err := fetch.File(ctx, a.metrics.transfers.Part(part), opt)
+	meter.End(stats, err)
 	w.arrived(stats)
 	return shared, err
 }

@@ -47,7 +47,10 @@ type content struct {
 }
 
 // fill is one fetch under way.
-type fill struct{ done chan struct{} }
+type fill struct {
+	done   chan struct{}
+	wanted bool // somebody has asked for the content by HTTP; guarded by content.mu
+}
 
 // openStored looks for the content in the store. Without an item it must be there whole, for only then is there a manifest.
 func (c *content) openStored(item *Item) error {
@@ -149,12 +152,18 @@ func (c *content) filling() bool {
 // ready waits until piece i may leave, and returns the number of the file that it lies in. It has the content fetched if
 // need be.
 func (c *content) ready(ctx context.Context, i int) (number int, err error) {
+	number, _, err = c.readyNow(ctx, i)
+	return number, err
+}
+
+// readyNow is ready, and reports whether the piece was missing.
+func (c *content) readyNow(ctx context.Context, i int) (number int, missed bool, err error) {
 	for {
 		c.mu.Lock()
 		src, number := c.src, c.number
 		if c.checked.Has(i) {
 			c.mu.Unlock()
-			return number, nil
+			return number, missed, nil
 		}
 		var wait chan struct{}
 		has := src != nil && src.Has(i)
@@ -166,15 +175,16 @@ func (c *content) ready(ctx context.Context, i int) (number int, err error) {
 			err = c.check(ctx, src, number, i)
 		}
 		if err != nil {
-			return 0, err
+			return 0, missed, err
 		}
 		if has {
 			continue
 		}
+		missed = true
 		select {
 		case <-wait:
 		case <-ctx.Done():
-			return 0, ctx.Err()
+			return 0, missed, ctx.Err()
 		}
 	}
 }
@@ -184,6 +194,7 @@ func (c *content) await(i int) (chan struct{}, error) {
 	if err := c.begin(); err != nil {
 		return nil, err
 	}
+	c.fill.wanted = true
 	w := c.waiting[i]
 	if w == nil {
 		w = make(chan struct{})
@@ -208,8 +219,10 @@ func (c *content) check(ctx context.Context, src source, number, i int) error {
 	switch {
 	case err == nil:
 		buf = b
+		c.node.metrics.checks.WithLabelValues(checkGood).Inc()
 		c.mark(number, i)
 	case errors.Is(err, store.ErrDropped):
+		c.node.metrics.checks.WithLabelValues(checkDamaged).Inc()
 		c.node.log.Warn("a stored piece is damaged and is fetched again", slog.Any("root", c.root), slog.Int("piece", i), slog.Any("err", err))
 	case errors.Is(err, store.ErrMissing), errors.Is(err, os.ErrClosed): // things have changed: look again
 		if c.isClosed() {

@@ -27,9 +27,8 @@ const (
 	immutable = "public, max-age=31536000, immutable"
 )
 
-// ServeHTTP answers GET and HEAD of /content/ROOT and of /layer/ROOT, which is the piece layer of the content: an agent that
-// knows the node as an origin may need it to begin. It never writes a word of the request back.
-func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// handle is ServeHTTP; it notes what the answer was made of.
+func (n *Node) handle(w *publicweb.Writer, r *http.Request, s *seen) {
 	if n.lives.enter() == nil {
 		refuse(w, r, http.StatusServiceUnavailable, "This cache node is ending.")
 		return
@@ -56,7 +55,7 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer n.release(c)
-	a := &answer{node: n, c: c, w: publicweb.NewWriter(w), r: r, size: c.item.Manifest.Length()}
+	a := &answer{node: n, c: c, w: w, r: r, seen: s, size: c.item.Manifest.Length()}
 	if layer {
 		a.serveLayer()
 	} else {
@@ -83,6 +82,7 @@ type answer struct {
 	c    *content
 	w    *publicweb.Writer
 	r    *http.Request
+	seen *seen
 	size int64
 
 	file   *os.File // the one that is read, nil before the first byte
@@ -182,8 +182,17 @@ func (a *answer) head(code int, length int64, contentType string) {
 
 // await waits until the byte at an offset may leave.
 func (a *answer) await(offset int64) error {
-	_, err := a.c.ready(a.r.Context(), int(offset/a.c.item.Manifest.PieceLength()))
+	_, err := a.ready(int(offset / a.c.item.Manifest.PieceLength()))
 	return err
+}
+
+// ready waits until a piece may leave, and notes whether it had to be fetched.
+func (a *answer) ready(i int) (number int, err error) {
+	number, missed, err := a.c.readyNow(a.r.Context(), i)
+	if missed {
+		a.seen.missed, a.seen.missing = true, i
+	}
+	return number, err
 }
 
 // send sends one part, by and by as its pieces are ready. Between them nothing of it is in memory.
@@ -193,7 +202,7 @@ func (a *answer) send(p part) error {
 	}
 	for off, end := p.first, p.first+p.length; off < end; {
 		i := int(off / a.c.item.Manifest.PieceLength())
-		number, err := a.c.ready(a.r.Context(), i)
+		number, err := a.ready(i)
 		if err != nil {
 			return err
 		}
@@ -204,7 +213,10 @@ func (a *answer) send(p part) error {
 		if n <= 0 { // it has just become another file
 			continue
 		}
-		if err := a.copy(off, n); err != nil {
+		was := a.w.Bytes()
+		err = a.copy(off, n)
+		a.seen.sent(i, a.w.Bytes()-was, a.c.item.Manifest.Offset(i)+a.c.item.Manifest.PieceSize(i)-off)
+		if err != nil {
 			a.c.doubt(a.number, i)
 			return err
 		}

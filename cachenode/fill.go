@@ -242,7 +242,25 @@ func (c *content) fetch(ctx context.Context, part *store.Partial) (fetch.Stats, 
 		defer origin.Close()
 		opt.Origin = origin
 	}
-	return fetch.File(ctx, arriving{part, c, c.current()}, opt)
+	meter := n.metrics.transfers.Begin(c.fetched)
+	show := opt.Progress
+	opt.Progress = func(s fetch.Stats) {
+		meter.Update(s)
+		show(s)
+	}
+	stats, err := fetch.File(ctx, n.metrics.transfers.Part(arriving{part, c, c.current()}), opt)
+	meter.End(stats, err)
+	return stats, err
+}
+
+// fetched counts what nobody has asked for yet.
+func (c *content) fetched(n int64) {
+	c.mu.Lock()
+	wanted := c.fill != nil && c.fill.wanted
+	c.mu.Unlock()
+	if !wanted {
+		c.node.metrics.prefetched.Add(float64(n))
+	}
 }
 
 // newest is the item as the catalogue has it now: its origins may have changed since the content was opened.

@@ -71,6 +71,7 @@ type Node struct {
 	buffers chan []byte   // for pieces that are hashed
 	slots   chan struct{} // of fetches
 	lives   life          // of fetches and answers
+	metrics *metrics
 	sent    atomic.Int64
 
 	telling sync.Mutex
@@ -101,7 +102,8 @@ func New(cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, log: cfg.Log,
 		buffers: make(chan []byte, checkers), slots: make(chan struct{}, cfg.Fetches),
-		lives: life{begun: make(chan struct{})}, open: make(map[piecehash.Root]*content),
+		metrics: newMetrics(cfg.Store, cfg.Log),
+		lives:   life{begun: make(chan struct{})}, open: make(map[piecehash.Root]*content),
 	}
 	n.origin = n.webOrigin
 	for range checkers {

@@ -260,6 +260,13 @@ func TestALiarIsDropped(t *testing.T) {
 		if st.Waste == 0 || st.Waste > 3*m.PieceLength() {
 			t.Errorf("waste %d bytes, want one piece and what was in flight beside it", st.Waste)
 		}
+		u := st.Uses
+		if u.Peers.Corrupt < m.PieceLength() || u.Peers.Useful != 0 || u.Origin.Useful != m.Length() || u.Origin.Corrupt != 0 {
+			t.Errorf("%+v, want corrupt pieces of the liar alone and all that is useful of the origin", u)
+		}
+		if sum := u.Peers.Corrupt + u.Peers.Cut + u.Peers.Duplicate + u.Origin.Cut + u.Origin.Duplicate; sum != st.Waste {
+			t.Errorf("%+v: the waste is %d, want %d", u, sum, st.Waste)
+		}
 	})
 }
 

@@ -14,8 +14,9 @@ import (
 type transfer struct {
 	r      *run
 	cancel context.CancelFunc
-	bytes  *atomic.Int64 // the counter of the source's kind
-	given  *atomic.Int64 // and that of the source itself; nil when nobody looks
+	kind   *tally        // of the source
+	tally  *tally        // of the newest bytes: those of a draw may come by way of a caching node. Only the source's goroutine uses it
+	given  *atomic.Int64 // the counter of the source itself; nil when nobody looks
 	got    atomic.Int64  // bytes that arrived
 	limits []*Limit      // on them
 	held   atomic.Int32  // a limit holds it: that nothing arrives is our own doing
@@ -35,7 +36,7 @@ func (t *transfer) fresh() int64 {
 
 // Progress implements Sink. It counts what has arrived step by step, as the limits let it through: what they hold back is
 // still on its way, else the core would ask for more and more to wait in memory.
-func (t *transfer) Progress(ctx context.Context, n int) { t.take(ctx, n, t.limits, t.bytes) }
+func (t *transfer) Progress(ctx context.Context, n int) { t.take(ctx, n, t.limits, t.kind) }
 
 // CacheProgress implements CacheSink.
 func (t *transfer) CacheProgress(ctx context.Context, n int) {
@@ -43,10 +44,11 @@ func (t *transfer) CacheProgress(ctx context.Context, n int) {
 	t.take(ctx, n, t.r.opt.Limits.of(Cache), &t.r.count.cache)
 }
 
-func (t *transfer) take(ctx context.Context, n int, limits []*Limit, counter *atomic.Int64) {
+func (t *transfer) take(ctx context.Context, n int, limits []*Limit, kind *tally) {
+	t.tally = kind
 	for n > 0 {
 		k := step(n, limits)
-		counter.Add(int64(k))
+		kind.arrived.Add(int64(k))
 		t.arrived(k)
 		if n -= k; len(limits) > 0 && ctx.Err() == nil {
 			t.held.Add(1)
@@ -75,14 +77,17 @@ func (t *transfer) Piece(i int, b []byte) error {
 	if err != nil {
 		var bad *piecehash.Mismatch
 		if errors.As(err, &bad) {
+			t.tally.corrupt.Add(int64(len(b)))
 			return err
 		}
 		return &putError{err}
 	}
-	if fresh {
-		t.r.count.useful.Add(int64(len(b)))
-		t.post(stored{t, i})
+	if !fresh {
+		t.tally.duplicate.Add(int64(len(b)))
+		return nil
 	}
+	t.tally.useful.Add(int64(len(b)))
+	t.post(stored{t, i})
 	return nil
 }
 
@@ -103,10 +108,11 @@ func (r *run) startAsk(ctx context.Context, a Ask) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	k := askKey{a.Peer, a.Piece}
-	t := &transfer{r: r, key: k, cancel: cancel, bytes: &r.count.peers, given: r.watch.counter(a.Peer), limits: r.opt.Limits.of(j.Role)}
+	t := &transfer{r: r, key: k, cancel: cancel, kind: &r.count.peers, given: r.watch.counter(a.Peer), limits: r.opt.Limits.of(j.Role)}
 	if j.Role == Cache {
-		t.bytes = &r.count.cache
+		t.kind = &r.count.cache
 	}
+	t.tally = t.kind
 	r.asks[k] = t
 	r.wg.Go(func() {
 		defer cancel()
@@ -117,7 +123,8 @@ func (r *run) startAsk(ctx context.Context, a Ask) {
 
 func (r *run) startDraw(ctx context.Context, a Draw) {
 	ctx, cancel := context.WithCancel(ctx)
-	t := &transfer{r: r, cancel: cancel, bytes: &r.count.origin[a.Why], warn: a.Warn, limits: only(r.opt.Limits.Total)}
+	t := &transfer{r: r, cancel: cancel, kind: &r.count.origin[a.Why], warn: a.Warn, limits: only(r.opt.Limits.Total)}
+	t.tally = t.kind
 	for i := a.First; i < a.First+a.Count; i++ {
 		t.size += r.m.PieceSize(i)
 	}

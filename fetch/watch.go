@@ -96,7 +96,7 @@ func (w *watcher) end(now time.Duration, r *run) {
 func (w *watcher) view(now time.Duration, r *run, final bool) View {
 	v := View{Final: final, Origin: r.core.explainOrigin(now), Sources: make([]Source, 0, len(w.of))}
 	v.Caches = r.count.via.Load()
-	v.Others = r.count.peers.Load() + r.count.cache.Load() - v.Caches
+	v.Others = r.count.peers.arrived.Load() + r.count.cache.arrived.Load() - v.Caches
 	for id, g := range w.of {
 		s := g.source(now, id, r.core, final)
 		v.Others -= s.Bytes
@@ -106,7 +106,7 @@ func (w *watcher) view(now time.Duration, r *run, final bool) View {
 	v.Sources = ordered(v.Sources)
 	v.Origin.By = make(map[string]int64, len(reasonWords))
 	for i, word := range reasonWords {
-		v.Origin.By[word] = r.count.origin[i].Load()
+		v.Origin.By[word] = r.count.origin[i].arrived.Load()
 	}
 	w.origin[v.Origin.Standing]++
 	if final {

@@ -129,9 +129,15 @@ func (g *Gate) admit(ctx context.Context) (release func(), err error) {
 }
 
 // arrived counts n bytes read from a body and waits until the limit allows to read on. The wait ends with ctx.
-func (g *Gate) arrived(ctx context.Context, n int) {
-	g.total.Add(int64(n))
+func (g *Gate) arrived(ctx context.Context, why fetch.Reason, n int) {
+	g.came(why, n)
 	g.limit.Pass(ctx, n)
+}
+
+// came counts n bytes read from a body, content or not.
+func (g *Gate) came(why fetch.Reason, n int) {
+	g.total.Add(int64(n))
+	g.metrics.bytes.WithLabelValues(why.String()).Add(float64(n))
 }
 
 // judge books n bytes that have arrived as useful or as waste.
@@ -139,10 +145,9 @@ func (g *Gate) judge(why fetch.Reason, n int64, useful bool) {
 	if n == 0 {
 		return
 	}
-	t, use := &g.tally[why].waste, "waste"
+	t := &g.tally[why].waste
 	if useful {
-		t, use = &g.tally[why].useful, "useful"
+		t = &g.tally[why].useful
 	}
 	t.Add(n)
-	g.metrics.bytes.WithLabelValues(why.String(), use).Add(float64(n))
 }

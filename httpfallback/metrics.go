@@ -8,9 +8,10 @@ import (
 
 // metrics belong to one gate. No label holds a name of content, host or peer.
 type metrics struct {
-	bytes    *prometheus.CounterVec // reason, use
+	bytes    *prometheus.CounterVec // reason
 	metadata prometheus.Counter
 	requests *prometheus.CounterVec // outcome
+	turns    *prometheus.CounterVec // reason
 	streams  prometheus.Gauge
 	dropped  prometheus.Counter
 }
@@ -27,8 +28,8 @@ func newMetrics() metrics {
 	m := metrics{
 		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "dunlin_origin_bytes_total",
-			Help: "Bytes of content fetched from origins, by why they were asked for and whether their piece was accepted.",
-		}, []string{"reason", "use"}),
+			Help: "Bytes that origins have sent for content, needed or not, error pages included, by why they were asked for.",
+		}, []string{"reason"}),
 		metadata: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "dunlin_origin_metadata_bytes_total",
 			Help: "Bytes of piece layers and metainfo files fetched by HTTP; they are not content.",
@@ -37,6 +38,10 @@ func newMetrics() metrics {
 			Name: "dunlin_origin_requests_total",
 			Help: "Requests for content to origins, by how they ended.",
 		}, []string{"outcome"}),
+		turns: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "dunlin_fallbacks_total",
+			Help: "Ranges that were asked of an origin because the site did not deliver them, by the reason.",
+		}, []string{"reason"}),
 		streams: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "dunlin_origin_streams",
 			Help: "Requests for content that are under way.",
@@ -47,8 +52,10 @@ func newMetrics() metrics {
 		}),
 	}
 	for _, why := range fetch.Reasons() {
-		m.bytes.WithLabelValues(why.String(), "useful")
-		m.bytes.WithLabelValues(why.String(), "waste")
+		m.bytes.WithLabelValues(why.String())
+		if why != fetch.Own {
+			m.turns.WithLabelValues(why.String())
+		}
 	}
 	for _, o := range []string{outcomeDone, outcomeCut, outcomeRefused, outcomeBroken} {
 		m.requests.WithLabelValues(o)
@@ -56,6 +63,13 @@ func newMetrics() metrics {
 	return m
 }
 
+// begun counts a range that is asked for. One that is this device's turn is no fallback.
+func (m metrics) begun(why fetch.Reason) {
+	if why != fetch.Own {
+		m.turns.WithLabelValues(why.String()).Inc()
+	}
+}
+
 func (m metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.bytes, m.metadata, m.requests, m.streams, m.dropped}
+	return []prometheus.Collector{m.bytes, m.metadata, m.requests, m.turns, m.streams, m.dropped}
 }

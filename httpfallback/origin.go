@@ -141,6 +141,7 @@ func (o *Origin) Fetch(ctx context.Context, first, count int, why fetch.Reason, 
 	}
 	r := o.begin(first, first+count, why, sink)
 	defer r.finish()
+	o.gate.metrics.begun(why)
 	until := time.Now().Add(o.patience)
 	for r.next < r.end {
 		m, err := o.pick(ctx, until, r.from, r.fill)

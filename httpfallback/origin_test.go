@@ -83,8 +83,11 @@ func TestReasonsAreCounted(t *testing.T) {
 	}
 	got := scrape(t, g)
 	for i, why := range fetch.Reasons() {
-		if n := got["dunlin_origin_bytes_total "+why.String()+" useful"]; n != float64(i+1)*piece {
+		if n := got["dunlin_origin_bytes_total "+why.String()]; n != float64(i+1)*piece {
 			t.Errorf("%v: the metric says %v bytes", why, n)
+		}
+		if n, shown := got["dunlin_fallbacks_total "+why.String()]; shown != (why != fetch.Own) || shown && n != 1 {
+			t.Errorf("%v: %v fallbacks, shown: %v", why, n, shown)
 		}
 	}
 	if n := got["dunlin_origin_requests_total done"]; n != 4 {
@@ -99,7 +102,7 @@ func TestMetricNames(t *testing.T) {
 		name, _, _ = strings.Cut(name, " ")
 		seen[name] = true
 	}
-	want := "dunlin_origin_bytes_total dunlin_origin_metadata_bytes_total dunlin_origin_mirrors_dropped_total dunlin_origin_requests_total dunlin_origin_streams"
+	want := "dunlin_fallbacks_total dunlin_origin_bytes_total dunlin_origin_metadata_bytes_total dunlin_origin_mirrors_dropped_total dunlin_origin_requests_total dunlin_origin_streams"
 	if got := strings.Join(slices.Sorted(maps.Keys(seen)), " "); got != want {
 		t.Errorf("metrics are %s, want %s", got, want)
 	}

@@ -229,13 +229,13 @@ func (r *run) hand(s *stream) error {
 
 // count tells the gate and the sink of n bytes of content. Either may hold us back.
 func (r *run) count(ctx context.Context, n int) {
-	r.o.gate.arrived(ctx, n)
+	r.o.gate.arrived(ctx, r.why, n)
 	r.sink.Progress(ctx, n)
 }
 
 // spent counts bytes that are no payload: an error page, a redirect's body.
 func (r *run) spent(n int) {
-	r.o.gate.total.Add(int64(n))
+	r.o.gate.came(r.why, n)
 	r.o.gate.judge(r.why, int64(n), false)
 }
 

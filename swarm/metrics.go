@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/dunlin-project/dunlin/internal/measure"
 	"github.com/dunlin-project/dunlin/swarm/discover"
 	"github.com/dunlin-project/dunlin/swarm/group"
 	"github.com/dunlin-project/dunlin/swarm/wire"
@@ -37,14 +38,12 @@ func newMetrics() *metrics {
 		return v
 	}
 	return &metrics{
-		payload: counter("dunlin_swarm_sent_payload_bytes_total", "Bytes of pieces sent to peers, before compression."),
+		payload: measure.Sent(measure.LAN),
 		wireBytes: counter("dunlin_swarm_sent_wire_bytes_total",
 			"Bytes of pieces sent to peers, compressed where they were, with their framing."),
-		late: counter("dunlin_swarm_late_payload_bytes_total", "Bytes of pieces that came after their request was cancelled."),
-		peers: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "dunlin_swarm_peers", Help: "Peers with an authenticated connection.",
-		}),
-		bans: counter("dunlin_swarm_bans_total", "Peers banned for a piece or a piece layer that was provably wrong."),
+		late:  counter("dunlin_swarm_late_payload_bytes_total", "Bytes of pieces that came after their request was cancelled."),
+		peers: measure.Peers(measure.LAN),
+		bans:  counter("dunlin_swarm_bans_total", "Peers banned for a piece or a piece layer that was provably wrong."),
 		failures: counters("dunlin_swarm_failed_connections_total",
 			"Connections that did not come to be, by who began them and why.", "reason",
 			"accept_denied", "accept_handshake", "accept_malformed",

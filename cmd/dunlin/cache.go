@@ -15,6 +15,8 @@ const (
 	defaultCacheDir = "/var/lib/dunlin/cache"
 	// defaultCacheHTTP is where a cache node serves those who run no agent.
 	defaultCacheHTTP = "0.0.0.0:7681"
+	// defaultCacheMetrics is beside that of an agent, which may run on the same machine.
+	defaultCacheMetrics = "127.0.0.1:9681"
 	// defaultReserve is what a cache node leaves free on the disk.
 	defaultReserve = "1G"
 )
@@ -32,6 +34,7 @@ func cacheCommand() *cli.Command {
 			Flags: cacheFlags(
 				&cli.StringFlag{Name: "listen", Value: defaultListen, Usage: "`IP:PORT` for other devices; on a loopback address nobody is looked for"},
 				&cli.StringFlag{Name: "http", Value: defaultCacheHTTP, Usage: "`IP:PORT` for HTTP, or off"},
+				&cli.StringFlag{Name: "metrics", Value: defaultCacheMetrics, Usage: "serve Prometheus metrics on `IP:PORT`, or off"},
 				&cli.StringFlag{Name: "content", Usage: "`FOLDER` of the metainfo files; who may write there decides what is fetched from where"},
 				&cli.BoolFlag{Name: "prefetch", Usage: "fetch what is in the folder before anybody asks"},
 			),
@@ -68,6 +71,8 @@ type cacheOptions struct {
 	dir      string
 	listen   []netip.AddrPort // none: this node is not found, and only asks
 	http     string           // "": none
+	metrics  string           // "": none
+	insist   bool             // that address for metrics, or nothing
 	content  string           // "": no folder
 	prefetch bool
 	reserve  int64
@@ -94,6 +99,14 @@ func cacheOptionsOf(c *cli.Context) (opt cacheOptions, err error) {
 	if opt.http != "" {
 		if _, err := netip.ParseAddrPort(opt.http); err != nil {
 			return opt, fault.New(fault.Usage, "%s: --http: %w", name, err)
+		}
+	}
+	if opt.metrics, opt.insist = c.String("metrics"), c.IsSet("metrics"); opt.metrics == "off" {
+		opt.metrics = ""
+	}
+	if opt.metrics != "" {
+		if _, err := netip.ParseAddrPort(opt.metrics); err != nil {
+			return opt, fault.New(fault.Usage, "%s: --metrics: %w", name, err)
 		}
 	}
 	if listen := c.String("listen"); listen != "" {

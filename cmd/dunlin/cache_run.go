@@ -55,7 +55,11 @@ func cacheRun(c *cli.Context) (err error) {
 	if err := view.listening(p.swarm.Addrs(), p.node.Addr()); err != nil {
 		return err
 	}
-	err = p.run(c.Context, func(ctx context.Context) error { <-ctx.Done(); return nil })
+	work, err := p.serveMetrics(c.Context, opt, log)
+	if err != nil {
+		return err
+	}
+	err = p.run(c.Context, work)
 	if err != nil {
 		return err
 	}

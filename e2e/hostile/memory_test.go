@@ -62,11 +62,13 @@ func TestAnAgentStaysSmall(t *testing.T) {
 		t.Errorf("peak RSS %d MiB, the bound is %d", rss>>20, maxRSS>>20)
 	}
 	for name, want := range map[string]float64{
-		`dunlin_piece_checks_total{result="good"}`:      bigPieces,
-		`dunlin_piece_checks_total{result="duplicate"}`: 0,
-		`dunlin_piece_checks_total{result="bad"}`:       0,
-		`dunlin_received_bytes_total{source="origin"}`:  bigSize,
-		`dunlin_wasted_bytes_total`:                     0,
+		`dunlin_piece_checks_total{result="good"}`:                     bigPieces,
+		`dunlin_piece_checks_total{result="duplicate"}`:                0,
+		`dunlin_piece_checks_total{result="corrupt"}`:                  0,
+		`dunlin_received_bytes_total{source="origin",use="useful"}`:    bigSize,
+		`dunlin_received_bytes_total{source="origin",use="duplicate"}`: 0,
+		`dunlin_received_bytes_total{source="origin",use="corrupt"}`:   0,
+		`dunlin_received_bytes_total{source="origin",use="cut"}`:       0,
 	} {
 		if got, ok := m[name]; got != want || !ok {
 			t.Errorf("%s is %v, want %v", name, got, want)

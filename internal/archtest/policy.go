@@ -19,12 +19,13 @@ const layers = `
 	metadata:           base piecehash
 	store:              base piecehash
 	fetch:              base piecehash store
+	internal/measure:   base piecehash fetch
 	swarm/relay:        piecehash fetch
-	swarm:              base piecehash store fetch swarm/relay
+	swarm:              base piecehash store fetch swarm/relay internal/measure
 	httpfallback:       base piecehash fetch
 	install:            base piecehash metadata store internal/archive
-	agent:              base piecehash metadata store fetch httpfallback install
-	cachenode:          base piecehash metadata store fetch httpfallback internal/publicweb
+	agent:              base piecehash metadata store fetch httpfallback install internal/measure
+	cachenode:          base piecehash metadata store fetch httpfallback internal/publicweb internal/measure
 	depot:              base piecehash metadata store fetch httpfallback internal/publicweb
 	publish:            base piecehash metadata internal/archive
 

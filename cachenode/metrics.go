@@ -1,0 +1,200 @@
+package cachenode
+
+import (
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/dunlin-project/dunlin/internal/measure"
+	"github.com/dunlin-project/dunlin/internal/publicweb"
+	"github.com/dunlin-project/dunlin/store"
+)
+
+// metrics are those of one node. No label holds a name of content, of a device or of a host. The names are in
+// testdata/metrics.golden.
+type metrics struct {
+	transfers  *measure.Transfers
+	content    prometheus.Counter
+	contents   prometheus.Collector // has content
+	prefetched prometheus.Counter
+	http       prometheus.Counter // sent to clients without an engine
+	devices    prometheus.Counter // and to those with one
+	requests   *prometheus.CounterVec
+	hit, miss  prometheus.Counter // bytes
+	bytes      prometheus.Collector
+	answers    prometheus.Gauge
+	checks     *prometheus.CounterVec
+	room       *room
+}
+
+// The results of a request, and those of a check of a stored piece.
+const (
+	resultHit     = "hit"     // all that was asked for was there
+	resultMiss    = "miss"    // some of it was fetched while the client waited
+	resultOther   = "other"   // no content was asked for, or the client had it: HEAD, a piece layer, 304
+	resultRefused = "refused" // 4xx
+	resultFailed  = "failed"  // 5xx
+
+	checkGood    = "good"
+	checkDamaged = "damaged"
+)
+
+func newMetrics(s *store.Store, log *slog.Logger) *metrics {
+	counters := func(name, help string, results ...string) *prometheus.CounterVec {
+		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{"result"})
+		for _, r := range results {
+			v.WithLabelValues(r)
+		}
+		return v
+	}
+	contents := measure.Content(measure.KindUnknown)
+	bytes := counters("dunlin_cache_served_bytes_total",
+		"Bytes of content that were sent by HTTP, by whether they were there when it was their turn or had to be waited for.",
+		resultHit, resultMiss)
+	return &metrics{
+		transfers: measure.NewTransfers(),
+		content:   contents.WithLabelValues(measure.KindUnknown), contents: contents,
+		prefetched: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "dunlin_prefetched_bytes_total", Help: "Bytes of content that were fetched before anybody had asked for them by HTTP; they are not delivered yet.",
+		}),
+		http: measure.Sent(measure.HTTP), devices: measure.Sent(measure.HTTPDevice),
+		requests: counters("dunlin_cache_requests_total", "Requests by HTTP that were answered, by the result.",
+			resultHit, resultMiss, resultOther, resultRefused, resultFailed),
+		hit: bytes.WithLabelValues(resultHit), miss: bytes.WithLabelValues(resultMiss), bytes: bytes,
+		answers: measure.Active("answer"),
+		checks: counters("dunlin_stored_piece_checks_total", "Stored pieces that were hashed before they left for the first time, by the result.",
+			checkGood, checkDamaged),
+		room: newRoom(s, log),
+	}
+}
+
+// Metrics returns the collectors of the node, for the caller to register; its gate and its swarm have their own.
+func (n *Node) Metrics() []prometheus.Collector {
+	m := n.metrics
+	return append(m.transfers.Collectors(),
+		m.contents, m.prefetched, m.http, m.devices, m.requests, m.bytes, m.answers, m.checks, m.room)
+}
+
+// seen is what one answer by HTTP was made of.
+type seen struct {
+	m       *metrics
+	device  bool  // the client runs an engine of its own, and counts what it receives
+	missed  bool  // a piece had to be waited for
+	missing int   // the newest of those; -1 for none
+	content int64 // bytes of content that were sent
+}
+
+// enginePrefix is how the User-Agent of a gate begins: agents, "dunlin get" and other nodes.
+const enginePrefix = "dunlin"
+
+// ServeHTTP answers GET and HEAD of /content/ROOT and of /layer/ROOT, which is the piece layer of the content: an agent that
+// knows the node as an origin may need it to begin. It never writes a word of the request back.
+func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	n.metrics.answers.Inc()
+	out := publicweb.NewWriter(w)
+	s := &seen{m: n.metrics, device: strings.HasPrefix(r.UserAgent(), enginePrefix), missing: -1}
+	defer func() {
+		n.metrics.answers.Dec()
+		n.metrics.requests.WithLabelValues(s.result(out.Status())).Inc()
+	}()
+	n.handle(out, r, s)
+}
+
+func (s *seen) result(status int) string {
+	switch {
+	case status >= http.StatusInternalServerError:
+		return resultFailed
+	case status >= http.StatusBadRequest:
+		return resultRefused
+	case s.missed:
+		return resultMiss
+	case s.content > 0:
+		return resultHit
+	default:
+		return resultOther
+	}
+}
+
+// sent counts n bytes of content, of which the first come from piece i, whose rest is so many bytes.
+func (s *seen) sent(i int, n, rest int64) {
+	s.content += n
+	waited := int64(0)
+	if i == s.missing {
+		waited = min(n, rest)
+	}
+	s.m.miss.Add(float64(waited))
+	s.m.hit.Add(float64(n - waited))
+	if s.device {
+		s.m.devices.Add(float64(n))
+		return
+	}
+	s.m.http.Add(float64(n))
+	s.m.content.Add(float64(n))
+}
+
+// roomEvery is the shortest time between two looks at the files of the store, and roomShare how many times as long as a look
+// took the next one waits: a store of 200,000 contents is not looked through at every scrape.
+const (
+	roomEvery = 5 * time.Second
+	roomShare = 50
+)
+
+// room says how full the store is.
+type room struct {
+	store                     *store.Store
+	log                       *slog.Logger
+	bytes, capacity, contents *prometheus.Desc
+
+	mu   sync.Mutex // guards the rest
+	last store.Usage
+	next time.Time // no look before
+}
+
+func newRoom(s *store.Store, log *slog.Logger) *room {
+	return &room{
+		store: s, log: log,
+		bytes:    prometheus.NewDesc("dunlin_cache_bytes", "Bytes of the disk that the store takes.", nil, nil),
+		capacity: prometheus.NewDesc("dunlin_cache_capacity_bytes", "Bytes of the disk that the store may take: what it takes, and what is free beyond the reserve.", nil, nil),
+		contents: prometheus.NewDesc("dunlin_cache_contents", "Contents in the store, by their state.", []string{"state"}, nil),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (r *room) Describe(ch chan<- *prometheus.Desc) {
+	ch <- r.bytes
+	ch <- r.capacity
+	ch <- r.contents
+}
+
+// Collect implements prometheus.Collector.
+func (r *room) Collect(ch chan<- prometheus.Metric) {
+	u := r.look()
+	for d, v := range map[*prometheus.Desc]int64{r.bytes: u.Bytes, r.capacity: u.Bytes + u.Room} {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(v))
+	}
+	for state, n := range map[string]int{"whole": u.Whole, "partial": u.Partial} {
+		ch <- prometheus.MustNewConstMetric(r.contents, prometheus.GaugeValue, float64(n), state)
+	}
+}
+
+// look returns how full the store is, or was a moment ago.
+func (r *room) look() store.Usage {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	began := time.Now()
+	if began.Before(r.next) {
+		return r.last
+	}
+	u, err := r.store.Usage()
+	if err != nil {
+		r.log.Warn("how full the store is cannot be told", slog.Any("err", err))
+	} else {
+		r.last = u
+	}
+	r.next = time.Now().Add(max(roomEvery, roomShare*time.Since(began)))
+	return r.last
+}
