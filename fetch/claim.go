@@ -10,7 +10,7 @@ type claim struct {
 	first, end int
 	bytes      int64
 	done       int64
-	drew       meter // what of it counts in the member's meter
+	drew       pace // what of it counts in the member's meter
 	rate       float64
 	since      time.Duration // when it was first heard
 	moved      time.Duration // when done last grew
@@ -28,7 +28,8 @@ func (c *claim) ends() time.Duration {
 }
 
 // grow notes that the claim has brought so many bytes by now.
-func (m *member) grow(now time.Duration, c *claim, done int64) {
+func (d *Core) grow(now time.Duration, m *member, c *claim, done int64) {
+	d.othersMoved = now
 	m.drew.add(now, done-c.done)
 	c.drew.add(now, done-c.done)
 	c.done = done
@@ -58,14 +59,14 @@ func (d *Core) believed(now time.Duration, m *member, c *claim) float64 {
 	if m.distant { // its progress comes late and in part
 		return c.rate
 	}
-	return min(c.rate, rateSlack*m.drew.proven(now))
+	return min(c.rate, rateSlack*m.drew.rate(now))
 }
 
 // eta is how long the rest of a claim will take; 0 if the claimer has had no time yet to keep to a rate and has said none.
 func (d *Core) eta(now time.Duration, m *member, c *claim) time.Duration {
 	rate := c.rate
 	if now-c.since >= stealAge && !m.distant { // whatever it says: who says no rate at all would never be taken over
-		rate = rateSlack * m.drew.proven(now)
+		rate = rateSlack * m.drew.rate(now)
 		if c.rate > 0 {
 			rate = min(rate, c.rate)
 		}
@@ -89,7 +90,7 @@ func (d *Core) hearClaim(now time.Duration, m *member, s SayClaim) {
 			c.rate = float64(s.Rate)
 			if done := min(s.Done, c.bytes); done > c.done {
 				c.moved = now
-				m.grow(now, c, done)
+				d.grow(now, m, c, done)
 			}
 			return
 		default: // said again with another end: it takes the place of the former
@@ -112,7 +113,7 @@ func (d *Core) hearClaim(now time.Duration, m *member, s SayClaim) {
 		d.endClaim(m, c, false)
 		return
 	}
-	d.yield(m, c)
+	d.yield(now, m, c)
 }
 
 // cut takes the end of a claim back. The rest is as old as it was.
@@ -196,7 +197,16 @@ func (d *Core) expireClaims(now time.Duration, m *member) {
 
 // yield settles two claims for the same pieces: the lower hash wins, the loser stops asking (rule 3). What it has asked for
 // already still comes; a range is cut by not asking for the next one (rule 5).
-func (d *Core) yield(m *member, c *claim) {
+func (d *Core) yield(now time.Duration, m *member, c *claim) {
+	for _, dr := range slices.Clone(d.draws) {
+		i := d.have.NextMissing(max(dr.first, c.first))
+		if dr.st.why == Steal || i < 0 || i >= min(dr.end, c.end) || d.left(now, dr) <= uselessFor {
+			continue
+		}
+		if s := d.grid.of(i); spanRank(m.key, s) < spanRank(d.key, s) {
+			d.cutDraw(now, dr)
+		}
+	}
 	for _, st := range d.streams {
 		if st.next >= st.end || c.end <= st.next || st.end <= c.first || st.why == Steal {
 			continue

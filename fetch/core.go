@@ -68,7 +68,7 @@ type Config struct {
 	Seed uint64
 }
 
-// Action is what the decision asks for: one of Ask, Cancel, Draw and Tell.
+// Action is what the decision asks for: one of Ask, Cancel, Draw, Cut and Tell.
 type Action interface{ action() }
 
 // Ask means: fetch Piece from Peer.
@@ -92,12 +92,16 @@ type Draw struct {
 	Warn         int64
 }
 
+// Cut means: break off the range of the draw with this ID, nothing of it is wanted any more. The draw has ended with it.
+type Cut struct{ ID int }
+
 // Tell means: say this to the site.
 type Tell struct{ What Saying }
 
 func (Ask) action()    {}
 func (Cancel) action() {}
 func (Draw) action()   {}
+func (Cut) action()    {}
 func (Tell) action()   {}
 
 // Core decides what to ask of whom: what this device has, what members have and claim, how fast each is, what policy
@@ -126,6 +130,7 @@ type Core struct {
 	debt                debt      // what this device drew and no member has yet
 	noticed             bool
 	coming              map[PeerID]noticed // who was noticed and has not joined
+	othersMoved         time.Duration      // when a member's claim last showed progress
 	past                map[PeerID]record  // who has left with broken claims
 	everSeen            bool               // a member has joined at least once
 	firstJoin, lastJoin time.Duration
@@ -188,6 +193,10 @@ func NewCore(cfg Config) *Core {
 
 // Done reports whether every piece is stored.
 func (d *Core) Done() bool { return d.have.Full() }
+
+// OthersMoved returns when another member's claim last showed progress, 0 if none has. While one does, there is something to wait
+// for, though nothing has come to this device.
+func (d *Core) OthersMoved() time.Duration { return d.othersMoved }
 
 // Members returns how many members there are.
 func (d *Core) Members() int { return len(d.members) }

@@ -57,7 +57,7 @@ func (d *Core) hearsay(now time.Duration, m *member, s SayHave) {
 	for _, c := range slices.Clone(m.claims) {
 		c.unsaid -= max(0, min(c.end, s.First+s.Count)-max(c.first, s.First))
 		if d.fulfilled(m, c) {
-			if m.grow(now, c, c.bytes); !news {
+			if d.grow(now, m, c, c.bytes); !news {
 				m.broke(now, c)
 			}
 			d.endClaim(m, c, false)

@@ -31,7 +31,8 @@ type Options struct {
 	Warm   bool   // LAN links are up already, nothing waits for them
 	// Delay keeps the origin closed for so long while there is somebody to wait for; 0 = not at all.
 	Delay time.Duration
-	// Patience is how long the fetch goes on without a single byte before it gives up; 0 = DefaultPatience.
+	// Patience is how long the fetch goes on without a single byte before it gives up; 0 = DefaultPatience. While members
+	// show progress it is WaitingFactor times as long.
 	Patience time.Duration
 	// Limits bound what arrives; the zero value does not.
 	Limits Limits
@@ -45,6 +46,9 @@ type Options struct {
 const (
 	// DefaultPatience is how long a fetch goes on without a byte.
 	DefaultPatience = 30 * time.Second
+	// WaitingFactor is how many times its patience a fetch waits while members seem to draw what it lacks: on a thin line one
+	// piece takes minutes, and what a member only says is not believed for ever.
+	WaitingFactor = 10
 
 	siteChance = 5 * time.Second // what the LAN gets to show up in when the origin is out for good
 	tick       = 100 * time.Millisecond
@@ -190,6 +194,8 @@ func (r *run) step(ctx context.Context, now time.Duration) (wake time.Duration) 
 			r.startAsk(ctx, a)
 		case Draw:
 			r.startDraw(ctx, a)
+		case Cut:
+			r.cutDraw(a.ID)
 		case Cancel:
 			r.cancelAsk(askKey{a.Peer, a.Piece})
 		}
@@ -222,6 +228,14 @@ func (r *run) cancelAsk(k askKey) {
 	}
 }
 
+// cutDraw breaks an origin range off.
+func (r *run) cutDraw(id int) {
+	if t := r.draws[id]; t != nil {
+		delete(r.draws, id)
+		t.cancel()
+	}
+}
+
 func (r *run) cancelAsks(id PeerID) {
 	for k := range r.asks {
 		if k.peer == id {
@@ -235,7 +249,8 @@ func (r *run) givenUp(now time.Duration) error {
 	if r.fatal != nil {
 		return fmt.Errorf("store %v: %w", r.m.Root(), r.fatal)
 	}
-	if !r.hopeless(now) && now-r.moved < r.opt.Patience {
+	moved := min(max(r.moved, r.core.OthersMoved()), r.moved+(WaitingFactor-1)*r.opt.Patience)
+	if !r.hopeless(now) && now-moved < r.opt.Patience {
 		return nil
 	}
 	if r.worst != nil {

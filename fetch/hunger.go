@@ -12,8 +12,9 @@ type hunger struct {
 }
 
 const (
-	hungerMost = 20 * time.Second // so long while others seem to draw: a thin line needs it for the first pieces
-	crawl      = 16 << 10         // bytes per second: what the others draw in all is nothing; then slowLAN
+	hungerWait = 20 * time.Second // so long while others seem to draw
+	hungerMost = 90 * time.Second // and so long where they draw so slowly that a piece needs it
+	crawl      = 8 << 10          // bytes per second: what the others draw in all is nothing; then slowLAN
 	hungerTurn = time.Second      // and so much longer for each rank: a piece that one gets feeds the others
 	hungerMin  = time.Second      // where the line proves quicker than the others' the wait halves each time, at least to this
 )
@@ -35,7 +36,8 @@ func (d *Core) hungry(now time.Duration) bool {
 	}
 	place, _ := d.rank(now)
 	others := d.othersRate(now)
-	wait := hungerMost + time.Duration(min(place, 8))*hungerTurn
+	piece := d.pieceBy(now)
+	wait := min(max(hungerWait, 2*piece), hungerMost) + time.Duration(min(place, 8))*max(hungerTurn, min(piece, hungerWait)/2)
 	if d.origin.failures == 0 && others < crawl {
 		wait = slowLAN + time.Duration(min(place, 50))*idleTurn
 	}
@@ -53,4 +55,18 @@ func (d *Core) pickAny() (first, end int, why Reason) {
 		}
 	}
 	return 0, 0, Own
+}
+
+// pieceBy is how long the quickest of the others needs for a piece, as far as its progress shows; 0 if none shows any.
+func (d *Core) pieceBy(now time.Duration) time.Duration {
+	var most float64
+	for m := range d.everyone {
+		if len(m.claims) > 0 {
+			most = max(most, m.drew.rate(now))
+		}
+	}
+	if most < 1 {
+		return 0
+	}
+	return time.Duration(min(float64(d.c.PieceLength())/most, maxETA) * float64(time.Second))
 }

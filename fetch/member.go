@@ -21,7 +21,7 @@ type member struct {
 
 	claims []*claim
 	record
-	drew meter // what its claims have brought so far, by its word; see believed
+	drew pace // what its claims have brought so far, by its word; see believed
 
 	asks    []*ask  // the oldest first
 	pending int64   // bytes asked and not arrived
@@ -256,7 +256,7 @@ func (d *Core) hearHave(now time.Duration, m *member, s SayHave) {
 	}
 	for _, c := range slices.Clone(m.claims) {
 		if d.fulfilled(m, c) {
-			m.grow(now, c, c.bytes)
+			d.grow(now, m, c, c.bytes)
 			d.endClaim(m, c, false)
 		}
 	}

@@ -41,6 +41,7 @@ type draw struct {
 type originState struct {
 	failures int
 	until    time.Duration // not before
+	since    time.Duration // when it was first open to this device, 0 = not yet
 	dead     bool          // it will not serve this content any more
 	best     float64       // the highest rate of the whole site that was seen
 	mine     float64       // the highest rate of this device that was seen
@@ -67,7 +68,11 @@ const (
 	crowdMost   = 5 * time.Second        // at most, for the last of a crowd
 )
 
-func (w *siteWidth) adapt(now time.Duration, active int, rate float64) {
+// adapt looks at the rate that the site has with its streams. most is how many it may have at that rate.
+func (w *siteWidth) adapt(now time.Duration, active, most int, rate float64) {
+	if w.streams > most {
+		w.streams, w.trying, w.since = most, false, now
+	}
 	if active < w.streams || rate == 0 || now-w.since < widthSettle {
 		return
 	}
@@ -75,7 +80,7 @@ func (w *siteWidth) adapt(now time.Duration, active int, rate float64) {
 	case w.trying && rate < w.base*widthGain:
 		w.streams--
 		w.trying, w.nextTry, w.since = false, now+widthRetry, now
-	case w.streams < maxStreams && (w.trying || now >= w.nextTry):
+	case w.streams < most && (w.trying || now >= w.nextTry):
 		w.base, w.trying, w.since = rate, true, now
 		w.streams++
 	}
@@ -109,13 +114,15 @@ func (d *Core) drawOrigin(now time.Duration) {
 		return
 	}
 	d.hunger.since = cmp.Or(d.hunger.since, max(now, 1))
+	d.origin.since = cmp.Or(d.origin.since, max(now, 1))
 	rate := d.siteRate(now)
 	d.origin.best = max(d.origin.best, rate)
 	if d.originRate.lived(now, time.Second) { // the first bytes come late and all at once, and look fast
 		d.origin.mine = max(d.origin.mine, d.originRate.rate(now))
 	}
-	d.width.adapt(now, d.siteStreams(), rate)
+	d.width.adapt(now, d.siteStreams(), d.mostStreams(now), rate)
 	d.judgeLAN(now)
+	d.cutIdle(now)
 	for _, st := range slices.Clone(d.streams) {
 		if d.dry(st) && !d.feed(now, st, d.mayGoOn(now)) && st.drawing == 0 {
 			d.endStream(st)
@@ -123,7 +130,7 @@ func (d *Core) drawOrigin(now time.Duration) {
 	}
 	d.reclaim(now)
 	for d.mayOpen(now) {
-		st := &stream{size: minSubRange}
+		st := &stream{size: d.subRange(now)}
 		d.streams = append(d.streams, st)
 		if !d.feed(now, st, true) {
 			d.endStream(st)
@@ -154,7 +161,7 @@ func (d *Core) feed(now time.Duration, st *stream, fresh bool) bool {
 		}
 	}
 	if !d.loner(now) {
-		st.size = minSubRange
+		st.size = d.subRange(now)
 	}
 	d.nextDraw++
 	dr := &draw{id: d.nextDraw, st: st, claim: st.claim, first: st.next, end: st.next, moved: now}
@@ -172,6 +179,7 @@ func (d *Core) feed(now time.Duration, st *stream, fresh bool) bool {
 	st.drawing++
 	st.claim.open++
 	d.draws = append(d.draws, dr)
+	d.originRate.start(now)
 	d.do(Draw{ID: dr.id, First: dr.first, Count: dr.end - dr.first, Why: st.why, Warn: dr.warn})
 	return true
 }
@@ -255,17 +263,7 @@ func (d *Core) DrawEnded(now time.Duration, id int, res DrawResult) {
 	if dr == nil {
 		return
 	}
-	d.draws = slices.DeleteFunc(d.draws, func(o *draw) bool { return o == dr })
-	dr.st.drawing--
-	dr.claim.open--
-	lost := false
-	for i := dr.first; i < dr.end; i++ {
-		d.piece[i].drawn = false
-		if !d.have.Has(i) {
-			lost = true
-			d.list(i)
-		}
-	}
+	lost := d.endDraw(dr)
 	if res == DrawOK && !lost {
 		d.conclude(dr.st, dr.claim)
 		return
@@ -282,6 +280,21 @@ func (d *Core) DrawEnded(now time.Duration, id int, res DrawResult) {
 	if st.drawing == 0 {
 		d.endStream(st)
 	}
+}
+
+// endDraw forgets a draw and reports whether pieces of it are missing.
+func (d *Core) endDraw(dr *draw) (lost bool) {
+	d.draws = slices.DeleteFunc(d.draws, func(o *draw) bool { return o == dr })
+	dr.st.drawing--
+	dr.claim.open--
+	for i := dr.first; i < dr.end; i++ {
+		d.piece[i].drawn = false
+		if !d.have.Has(i) {
+			lost = true
+			d.list(i)
+		}
+	}
+	return lost
 }
 
 // originPause is how long an origin is left alone that has failed so often in a row. It stays short for the first ten

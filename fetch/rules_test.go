@@ -94,7 +94,7 @@ func TestRule4TheSiteWidens(t *testing.T) {
 			if active < 0 {
 				active = w.streams
 			}
-			if w.adapt(l.at, active, l.rate); w.streams != l.want {
+			if w.adapt(l.at, active, maxStreams, l.rate); w.streams != l.want {
 				t.Errorf("%s: at %v %d streams, want %d", name, l.at, w.streams, l.want)
 				break
 			}

@@ -196,6 +196,9 @@ type drawEnded struct {
 }
 
 func (e drawEnded) apply(r *run, now time.Duration) {
+	if r.draws[e.id] != e.t {
+		return // cut
+	}
 	r.flushDraw(now, e.id, e.t)
 	delete(r.draws, e.id)
 	r.keep(e.err)

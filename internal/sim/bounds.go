@@ -29,6 +29,8 @@ func bounds(name string) (copies, makespan float64, ok bool) {
 		return 2.05, 2.10, true
 	case "origin-down-5s": // 5 s of the 21.5 s that the line needs are lost to everybody
 		return 1.05, 1.15 + 5/21.5, true
+	case "thin-1", "thin-half", "thin-half-warm", "thin-half-mib", "thin-half-lumps":
+		return 1.03, 1.05, true
 	case "two-subnets": // one device between them: two owners who hear of each other over it
 		return 1.10, 1.15, true
 	case "late":

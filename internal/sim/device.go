@@ -63,9 +63,10 @@ type device struct {
 	telling        bool         // of them, soon
 	crowd          int          // devices in all, as far as it knows; 0 = no more than it has links to
 
-	store []uint64 // what is stored of each piece, 0 = nothing
-	asks  []*transfer
-	draws []*transfer
+	store  []uint64   // what is stored of each piece, 0 = nothing
+	claims []*message // its own that stand, the oldest first
+	asks   []*transfer
+	draws  []*transfer
 
 	dirty  bool          // Decide is due
 	timer  time.Duration // the earliest event that will call it, 0 = none
@@ -309,14 +310,20 @@ func (d *device) step() {
 	case d.core.Done():
 		d.finish()
 		return
-	case now-d.moved >= patience:
+	case now-d.lastMoved() >= patience:
 		d.failed = true
 		d.finish()
 		return
 	}
 	d.checkLeases()
-	d.wake = max(now+1, min(d.began+wake, d.ticked+tick, d.moved+patience))
+	d.wake = max(now+1, min(d.began+wake, d.ticked+tick))
 	d.setTimer()
+}
+
+// lastMoved is since when the device loses patience.
+func (d *device) lastMoved() time.Duration {
+	others := d.began + d.core.OthersMoved()
+	return min(max(d.moved, others), d.moved+(fetch.WaitingFactor-1)*patience)
 }
 
 func (d *device) act(a fetch.Action) {
@@ -329,6 +336,11 @@ func (d *device) act(a fetch.Action) {
 	case fetch.Draw:
 		d.s.note(evDraw, d.n, int64(a.First), int64(a.Count))
 		d.startDraw(a)
+	case fetch.Cut:
+		if i := slices.IndexFunc(d.draws, func(t *transfer) bool { return t.id == a.ID }); i >= 0 {
+			d.s.note(evCut, d.n, int64(d.draws[i].first), d.draws[i].got)
+			d.cutDraw(d.draws[i])
+		}
 	case fetch.Cancel:
 		d.s.note(evCancel, d.n, int64(d.s.byID[a.Peer].n), int64(a.Piece))
 		if i := slices.IndexFunc(d.asks, func(t *transfer) bool { return t.first == a.Piece && t.e.from.id == a.Peer }); i >= 0 {
@@ -381,10 +393,14 @@ func (d *device) stopAll() {
 		d.cancel(d.asks[0])
 	}
 	for len(d.draws) > 0 {
-		t := d.draws[0]
-		d.forgetDraw(t)
-		d.s.q.push(d.s.now+d.s.origin.delay, t, argStop)
+		d.cutDraw(d.draws[0])
 	}
+}
+
+// cutDraw breaks a range off; the origin learns of it a little later.
+func (d *device) cutDraw(t *transfer) {
+	d.forgetDraw(t)
+	d.s.q.push(d.s.now+d.s.origin.delay, t, argStop)
 }
 
 // cancel forgets a request at once; the holder learns of it a little later.

@@ -53,7 +53,7 @@ func (d *device) quit() {
 	for _, t := range d.asks {
 		t.over = true
 	}
-	d.asks, d.draws, d.core, d.relay, d.crowd = nil, nil, nil, nil, 0
+	d.asks, d.draws, d.claims, d.core, d.relay, d.crowd = nil, nil, nil, nil, nil, 0
 }
 
 func (d *device) unlink(after time.Duration) {

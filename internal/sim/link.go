@@ -55,6 +55,7 @@ func (e *edge) up() {
 		x.live, x.flow.broken = true, false
 		x.from.linksChanged(x, true)
 		x.to.hear(fetch.Joined{ID: x.from.id, Have: x.from.says(), RTT: 2 * e.s.delay})
+		x.from.tellClaims(x)
 	}
 }
 
@@ -123,7 +124,33 @@ func (d *device) say(what fetch.Saying) {
 	if d.relay != nil {
 		m.word = d.relay.Say(what)
 	}
+	d.keep(m)
 	d.spread(m, d.links)
+}
+
+// keep remembers the claims that stand: who gets a link later is told of them, as package swarm does.
+func (d *device) keep(m *message) {
+	ends := func(o *message) bool {
+		c := o.what.(fetch.SayClaim)
+		switch w := m.what.(type) {
+		case fetch.SayClaim:
+			return c.First == w.First
+		case fetch.SayRelease:
+			return c.First == w.First
+		}
+		return !slices.Contains(d.store[c.First:c.First+c.Count], 0)
+	}
+	d.claims = slices.DeleteFunc(d.claims, ends)
+	if _, ok := m.what.(fetch.SayClaim); ok {
+		d.claims = append(d.claims, m)
+	}
+}
+
+// tellClaims tells the other end of a new link which claims stand.
+func (d *device) tellClaims(e *edge) {
+	for _, m := range d.claims {
+		d.spread(m, []*edge{e})
+	}
 }
 
 // spread sends a message over links.

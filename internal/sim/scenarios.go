@@ -24,6 +24,7 @@ func All() []Scenario {
 	for _, n := range []int{2, 4, 12, 16, 32} {
 		all = append(all, long(n))
 	}
+	all = append(all, thin()...)
 	return bounded(append(
 		all,
 		large("sites-100x100", 100, 100),
@@ -40,6 +41,21 @@ func long(devices int) Scenario {
 		sc.WAN = 50 * Mbit
 	}
 	return sc
+}
+
+// thin are twelve devices behind a line that needs seconds for a piece. It sends little at a time, or the bytes of many
+// streams would come to each of them in lumps that are seconds apart.
+func thin() []Scenario {
+	all := []Scenario{
+		{Name: "thin-1", WAN: 1 * Mbit, Length: 8 << 20},
+		{Name: "thin-half", WAN: 0.5 * Mbit, Length: 8 << 20},
+		{Name: "thin-half-warm", WAN: 0.5 * Mbit, Length: 8 << 20, Warm: true},
+		{Name: "thin-half-mib", WAN: 0.5 * Mbit, Length: 24 << 20}, // a piece needs 17 s
+	}
+	for i := range all {
+		all[i].Devices, all[i].Slice, all[i].Leases = 12, 4<<10, true
+	}
+	return all
 }
 
 // large is sites at which devices have links to some of the others only. Devices look at what has come once in a

@@ -23,11 +23,12 @@ const (
 	evSent
 	evBusy
 	evDrawn
+	evCut
 )
 
 func (w word) String() string {
 	return [...]string{
-		"joined", "left", "ask", "draw", "cancel", "have", "claim", "release", "stored", "gone", "done", "sent", "busy", "drawn",
+		"joined", "left", "ask", "draw", "cancel", "have", "claim", "release", "stored", "gone", "done", "sent", "busy", "drawn", "cut",
 	}[w]
 }
 
