@@ -58,3 +58,10 @@ bench-pair:  ## one seeder, one leecher on loopback, against libtorrent and curl
 
 bench-pair-short:  ## the same, small, for what must hold on any machine (root)
 	DUNLIN_E2E=1 $(GO) test -count=1 -v -short -timeout 5m ./bench/pair
+
+.PHONY: bench-cache bench-cache-short
+bench-cache:  ## a cache node: hits against nginx, cold reads against curl, clients and agents around it (root); a table with verdicts
+	DUNLIN_E2E=1 $(GO) test -count=1 -v -timeout 60m ./bench/cache -args $(BENCH_CACHE)
+
+bench-cache-short:  ## the same, small, for what must hold on any machine (root)
+	DUNLIN_E2E=1 $(GO) test -count=1 -v -short -timeout 5m ./bench/cache

@@ -38,7 +38,7 @@ type Access struct {
 const nginxConf = `
 daemon off;
 user root;
-worker_processes 1;
+worker_processes auto;
 pid %[1]s/pid;
 error_log %[1]s/error.log;
 events { worker_connections 256; }
