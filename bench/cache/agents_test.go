@@ -2,8 +2,6 @@ package cache
 
 import (
 	"fmt"
-	"os"
-	"syscall"
 	"testing"
 	"time"
 
@@ -14,40 +12,29 @@ import (
 // devices draw that do not share.
 const safeCopies = 1.5
 
-// together lines up a node that fetches what it knows, and an agent on every other host.
-func (b *bench) together() (node *line.Device, agents []*line.Device) {
-	b.t.Helper()
-	node = b.lineUpNode("--prefetch")
-	for _, h := range b.Hosts[1:] {
-		agents = append(agents, b.lineUpAgent(h))
-	}
-	return node, agents
-}
-
 // agents is a dozen devices and a node that all start with nothing, at once.
 func (b *bench) agents() outcome {
 	b.t.Helper()
 	bound := b.oneCurl()
-	r := b.site(nil)
+	r := b.together(0)
 	return outcome{[]float64{r.copies(b), r.seconds / bound}, r.idle, r.note(b)}
 }
 
 // killed is the same with a node that ends in the middle, as if its plug were pulled.
 func (b *bench) killed() outcome {
 	b.t.Helper()
-	half := time.Duration(b.oneCurl() / 2 * float64(time.Second))
-	r := b.site(func(node *line.Device) {
-		time.Sleep(half)
-		node.Stop(syscall.SIGKILL)
-	})
+	r := b.together(time.Duration(b.oneCurl() / 2 * float64(time.Second)))
 	return outcome{[]float64{r.copies(b), float64(r.without)}, r.idle, r.note(b)}
 }
 
-// site plays it. half, if not nil, happens to the node at half of the bound.
-func (b *bench) site(half func(*line.Device)) turn {
+// together plays a node that fetches what it knows, and an agent on every other host. After kill, if that is not 0, the node ends.
+func (b *bench) together(kill time.Duration) turn {
 	b.t.Helper()
-	node, agents := b.together()
-	r := b.play(node, agents, half)
+	c := company{node: b.lineUpNode("--prefetch")}
+	for _, h := range b.Hosts[1:] {
+		c.agents = append(c.agents, b.lineUpAgent(h))
+	}
+	r := b.play(c, kill)
 	if r.without > 0 {
 		b.fail("%d agents have no file", r.without)
 	}
@@ -55,7 +42,6 @@ func (b *bench) site(half func(*line.Device)) turn {
 		b.fail("%.3f copies from the origin, want at most %.1f", r.copies(b), safeCopies)
 	}
 	b.checkSaid(r)
-	b.differ = append(b.differ, r)
 	return r
 }
 
@@ -102,7 +88,6 @@ func (b *bench) memory() outcome {
 	if node.Peak == 0 || node.Peak > 200<<20 {
 		b.fail("the node's memory reached %s", mib(node.Peak))
 	}
-	os.RemoveAll(node.Dir)
 	rate := float64(int64(b.crowd)*b.slice) * 8 / 1e6 / seconds
 	return outcome{[]float64{float64(node.Peak) / (1 << 20)}, idle, fmt.Sprintf("%.0f Mbit/s; quickest client %.2f s, slowest %.2f s", rate, least, most)}
 }
