@@ -54,11 +54,16 @@ func room(f *os.File, need, reserve int64) error {
 
 // freeBytes is what this user may still write to the file system of f.
 func freeBytes(f *os.File) (int64, error) {
+	d, err := diskOf(f)
+	return d.Free, err
+}
+
+func diskOf(f *os.File) (Disk, error) {
 	var st unix.Statfs_t
 	if err := retry(func() error { return unix.Fstatfs(int(f.Fd()), &st) }); err != nil {
-		return 0, fmt.Errorf("ask for free space: %w", err)
+		return Disk{}, fmt.Errorf("ask for free space: %w", err)
 	}
-	return clamp(uint64(st.Bavail), uint64(st.Bsize)), nil
+	return Disk{Size: clamp(uint64(st.Blocks), uint64(st.Bsize)), Free: clamp(uint64(st.Bavail), uint64(st.Bsize))}, nil
 }
 
 // allocated is how many bytes of the disk the file takes.
