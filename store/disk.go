@@ -130,7 +130,7 @@ func writeAt(w io.WriterAt, b []byte, off int64) error {
 // becomes the other program.
 const lockPatience = 200 * time.Millisecond
 
-// lock takes the lock of an open file, or returns errBusy. It ends with the file.
+// lock takes the lock of an open file, or returns ErrBusy. It ends with the file.
 func lock(f *os.File) error {
 	for end := time.Now().Add(lockPatience); ; time.Sleep(5 * time.Millisecond) {
 		err := retry(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
@@ -138,12 +138,13 @@ func lock(f *os.File) error {
 		case !errors.Is(err, unix.EWOULDBLOCK):
 			return err
 		case time.Now().After(end):
-			return errBusy
+			return ErrBusy
 		}
 	}
 }
 
-var errBusy = errors.New("another download of it is running")
+// ErrBusy is the error of content that another process, or another Partial of this one, has open to write to.
+var ErrBusy = errors.New("another download of it is running")
 
 // retry repeats a system call that a signal interrupted.
 func retry(call func() error) error {

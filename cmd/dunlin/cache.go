@@ -48,7 +48,7 @@ func cacheCommand() *cli.Command {
 				&cli.StringFlag{Name: "listen", Usage: "`IP:PORT` for other devices (default: none, they are only asked)"},
 			),
 			Action: cacheWarm,
-		}}, cacheStoreCommands()...),
+		}}, append(cacheStoreCommands(), cacheBundleCommands()...)...),
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/dunlin-project/dunlin/agent"
 	"github.com/dunlin-project/dunlin/cachenode"
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/piecehash"
@@ -116,6 +117,12 @@ func parseDays(s string) (time.Duration, error) {
 	return d, nil
 }
 
+// makeCacheFolder makes the folder of a node that has never run: the store is of the same user, and as private.
+func makeCacheFolder(dir string) error {
+	_, err := agent.DeviceKey(dir)
+	return err
+}
+
 // openCacheStore opens the store of a node that has one.
 func openCacheStore(c *cli.Context) (*store.Store, error) {
 	dir := cacheOptions{dir: c.String("dir")}.store()
@@ -149,12 +156,16 @@ func cacheRoots(c *cli.Context) ([]piecehash.Root, error) {
 	if c.NArg() == 0 {
 		return nil, fault.New(fault.Usage, "%s: want roots, names or metainfo files", c.Command.FullName())
 	}
+	return rootsMeant(c, c.Args().Slice())
+}
+
+func rootsMeant(c *cli.Context, args []string) ([]piecehash.Root, error) {
 	names, err := cacheNames(c)
 	if err != nil {
 		return nil, err
 	}
 	var out []piecehash.Root
-	for _, arg := range c.Args().Slice() {
+	for _, arg := range args {
 		roots, err := meant(c, names, arg)
 		if err != nil {
 			return nil, err

@@ -38,7 +38,10 @@ func says(t *testing.T, args ...string) string {
 // cacheFolder is a node's folder with contents of so many bytes in its store; of the last one the last piece is missing.
 func cacheFolder(t *testing.T, sizes ...int64) (dir string, m []*piecehash.Manifest) {
 	t.Helper()
-	dir = t.TempDir()
+	dir = filepath.Join(t.TempDir(), "node")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	s, err := store.Open(cacheOptions{dir: dir}.store(), store.Options{})
 	if err != nil {
 		t.Fatal(err)
