@@ -104,7 +104,7 @@ func (c *content) share(h Holding) *seat {
 	if c.node.cfg.Swarm == nil || c.node.forbids(c.root) {
 		return nil
 	}
-	room, err := c.node.cfg.Swarm.Join(h)
+	room, err := c.node.cfg.Swarm.Join(c.watched(h))
 	if err != nil {
 		c.node.log.Warn("content is not shared with devices", slog.Any("root", c.root), slog.Any("err", err))
 		return nil
@@ -223,6 +223,7 @@ func (c *content) check(ctx context.Context, src source, number, i int) error {
 		c.mark(number, i)
 	case errors.Is(err, store.ErrDropped):
 		c.node.metrics.checks.WithLabelValues(checkDamaged).Inc()
+		_ = c.node.keeper.Failed(err) // the disk may be why
 		c.node.log.Warn("a stored piece is damaged and is fetched again", slog.Any("root", c.root), slog.Int("piece", i), slog.Any("err", err))
 	case errors.Is(err, store.ErrMissing), errors.Is(err, os.ErrClosed): // things have changed: look again
 		if c.isClosed() {

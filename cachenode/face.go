@@ -61,6 +61,7 @@ func (n *Node) handle(w *publicweb.Writer, r *http.Request, s *seen) {
 	} else {
 		a.serve()
 		n.sent.Add(a.w.Bytes())
+		n.keeper.Use(root, a.w.Bytes())
 	}
 	n.log.Debug("answered", slog.String("remote", r.RemoteAddr), slog.Any("root", root), slog.Int("status", a.w.Status()), slog.Int64("bytes", a.w.Bytes()))
 }
@@ -288,6 +289,9 @@ func (n *Node) fail(w http.ResponseWriter, r *http.Request, err error) {
 		panic(http.ErrAbortHandler) // the client is gone; if it only says so, it must not take this for an empty answer
 	case fault.Is(err, fault.Refused):
 		code, text = http.StatusForbidden, "This content may not be given away by a cache node. Get it from its origin."
+	case disk(err):
+		w.Header().Set("Retry-After", strconv.Itoa(int(retryAfter/time.Second)))
+		code, text = http.StatusServiceUnavailable, "This cache node cannot store this content now: its disk is full or broken. Get it elsewhere."
 	case fault.Is(err, fault.Unavailable):
 		w.Header().Set("Retry-After", strconv.Itoa(int(retryAfter/time.Second)))
 		code, text = http.StatusServiceUnavailable, "No source delivers this content now. Try again, or get it elsewhere."

@@ -93,7 +93,11 @@ func (n *Node) failed(ctx context.Context, c *content, err error) {
 	if ctx.Err() != nil {
 		return // the node ends
 	}
-	n.log.Warn("content could not be fetched", slog.Any("root", c.root), slog.String("name", c.item.Name), slog.Any("err", err))
+	level := slog.LevelWarn
+	if disk(n.keeper.Failed(err)) { // which the keeper has said, once for all contents
+		level = slog.LevelDebug
+	}
+	n.log.Log(ctx, level, "content could not be fetched", slog.Any("root", c.root), slog.String("name", c.item.Name), slog.Any("err", err))
 	n.tell(Event{Event: Failed, Root: c.root, Name: c.item.Name, Bytes: c.item.Manifest.Length(), Error: err.Error()})
 }
 
@@ -123,14 +127,19 @@ func (c *content) obtain(ctx context.Context) error {
 		return fault.Wrap(fault.Unavailable, ctx.Err())
 	}
 	defer func() { <-c.node.slots }()
+	if err := c.node.keeper.Need(ctx, c.item.Manifest.Content); err != nil {
+		return err
+	}
 	part, err := c.beginPart(ctx)
 	if err != nil || part == nil {
+		c.node.keeper.Refresh(c.root)
 		return err
 	}
 	c.use(part)
 	if err := c.complete(ctx, part); err != nil {
 		c.leave()
 		c.drop(part)
+		c.node.keeper.Refresh(c.root)
 		return err
 	}
 	return nil
@@ -208,6 +217,7 @@ func (c *content) complete(ctx context.Context, part *store.Partial) error {
 func (c *content) stored(s fetch.Stats) {
 	c.node.log.Info("content is stored", slog.Any("root", c.root), slog.String("name", c.item.Name), slog.Duration("took", s.Elapsed),
 		slog.Int64("origin", s.From.Origin), slog.Int64("cache", s.From.Cache), slog.Int64("peers", s.From.Peers), slog.Int64("waste", s.Waste))
+	c.node.keeper.Stored(c.item.Manifest.Content)
 	n := c.item.Manifest.Length()
 	c.node.tell(Event{
 		Event: Stored, Root: c.root, Name: c.item.Name, Bytes: n, Have: n,

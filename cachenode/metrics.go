@@ -1,17 +1,14 @@
 package cachenode
 
 import (
-	"log/slog"
 	"net/http"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/dunlin-project/dunlin/internal/measure"
 	"github.com/dunlin-project/dunlin/internal/publicweb"
-	"github.com/dunlin-project/dunlin/store"
+	"github.com/dunlin-project/dunlin/store/room"
 )
 
 // metrics are those of one node. No label holds a name of content, of a device or of a host. The names are in
@@ -28,7 +25,6 @@ type metrics struct {
 	bytes      prometheus.Collector
 	answers    prometheus.Gauge
 	checks     *prometheus.CounterVec
-	room       *room
 }
 
 // The results of a request, and those of a check of a stored piece.
@@ -43,7 +39,7 @@ const (
 	checkDamaged = "damaged"
 )
 
-func newMetrics(s *store.Store, log *slog.Logger) *metrics {
+func newMetrics() *metrics {
 	counters := func(name, help string, results ...string) *prometheus.CounterVec {
 		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{"result"})
 		for _, r := range results {
@@ -68,7 +64,6 @@ func newMetrics(s *store.Store, log *slog.Logger) *metrics {
 		answers: measure.Active("answer"),
 		checks: counters("dunlin_stored_piece_checks_total", "Stored pieces that were hashed before they left for the first time, by the result.",
 			checkGood, checkDamaged),
-		room: newRoom(s, log),
 	}
 }
 
@@ -76,7 +71,7 @@ func newMetrics(s *store.Store, log *slog.Logger) *metrics {
 func (n *Node) Metrics() []prometheus.Collector {
 	m := n.metrics
 	return append(m.transfers.Collectors(),
-		m.contents, m.prefetched, m.http, m.devices, m.requests, m.bytes, m.answers, m.checks, m.room)
+		m.contents, m.prefetched, m.http, m.devices, m.requests, m.bytes, m.answers, m.checks, newFullness(n.keeper))
 }
 
 // seen is what one answer by HTTP was made of.
@@ -136,65 +131,39 @@ func (s *seen) sent(i int, n, rest int64) {
 	s.m.content.Add(float64(n))
 }
 
-// roomEvery is the shortest time between two looks at the files of the store, and roomShare how many times as long as a look
-// took the next one waits: a store of 200,000 contents is not looked through at every scrape.
-const (
-	roomEvery = 5 * time.Second
-	roomShare = 50
-)
-
-// room says how full the store is.
-type room struct {
-	store                     *store.Store
-	log                       *slog.Logger
+// fullness says how full the store is.
+type fullness struct {
+	keeper                    *room.Keeper
 	bytes, capacity, contents *prometheus.Desc
-
-	mu   sync.Mutex // guards the rest
-	last store.Usage
-	next time.Time // no look before
 }
 
-func newRoom(s *store.Store, log *slog.Logger) *room {
-	return &room{
-		store: s, log: log,
+func newFullness(k *room.Keeper) *fullness {
+	return &fullness{
+		keeper:   k,
 		bytes:    prometheus.NewDesc("dunlin_cache_bytes", "Bytes of the disk that the store takes.", nil, nil),
-		capacity: prometheus.NewDesc("dunlin_cache_capacity_bytes", "Bytes of the disk that the store may take: what it takes, and what is free beyond the reserve.", nil, nil),
+		capacity: prometheus.NewDesc("dunlin_cache_capacity_bytes", "Bytes of the disk that the store may take: what it takes, and what is free beyond the reserve, up to its limit.", nil, nil),
 		contents: prometheus.NewDesc("dunlin_cache_contents", "Contents in the store, by their state.", []string{"state"}, nil),
 	}
 }
 
 // Describe implements prometheus.Collector.
-func (r *room) Describe(ch chan<- *prometheus.Desc) {
-	ch <- r.bytes
-	ch <- r.capacity
-	ch <- r.contents
+func (f *fullness) Describe(ch chan<- *prometheus.Desc) {
+	ch <- f.bytes
+	ch <- f.capacity
+	ch <- f.contents
 }
 
 // Collect implements prometheus.Collector.
-func (r *room) Collect(ch chan<- prometheus.Metric) {
-	u := r.look()
-	for d, v := range map[*prometheus.Desc]int64{r.bytes: u.Bytes, r.capacity: u.Bytes + u.Room} {
+func (f *fullness) Collect(ch chan<- prometheus.Metric) {
+	s := f.keeper.Status()
+	capacity := s.Bytes + max(0, s.DiskFree-s.Reserve)
+	if s.Limit > 0 {
+		capacity = min(capacity, s.Limit)
+	}
+	for d, v := range map[*prometheus.Desc]int64{f.bytes: s.Bytes, f.capacity: capacity} {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(v))
 	}
-	for state, n := range map[string]int{"whole": u.Whole, "partial": u.Partial} {
-		ch <- prometheus.MustNewConstMetric(r.contents, prometheus.GaugeValue, float64(n), state)
+	for state, n := range map[string]int{"whole": s.Contents, "partial": s.Partial} {
+		ch <- prometheus.MustNewConstMetric(f.contents, prometheus.GaugeValue, float64(n), state)
 	}
-}
-
-// look returns how full the store is, or was a moment ago.
-func (r *room) look() store.Usage {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	began := time.Now()
-	if began.Before(r.next) {
-		return r.last
-	}
-	u, err := r.store.Usage()
-	if err != nil {
-		r.log.Warn("how full the store is cannot be told", slog.Any("err", err))
-	} else {
-		r.last = u
-	}
-	r.next = time.Now().Add(max(roomEvery, roomShare*time.Since(began)))
-	return r.last
 }

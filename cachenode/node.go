@@ -20,6 +20,7 @@ import (
 	"github.com/dunlin-project/dunlin/internal/publicweb"
 	"github.com/dunlin-project/dunlin/piecehash"
 	"github.com/dunlin-project/dunlin/store"
+	"github.com/dunlin-project/dunlin/store/room"
 )
 
 // Limits of a node.
@@ -55,8 +56,10 @@ type Config struct {
 	// Prefetch fetches what the catalogue knows before anybody asks.
 	Prefetch bool
 	Limits   fetch.Limits // of all that is fetched; the zero value does not limit
-	Fetches  int          // contents fetched at once; 0 is DefaultFetches
-	Open     int          // contents open at once; 0 is DefaultOpen
+	// Room is what the store is kept within; the zero value lets it grow until the disk is full.
+	Room    room.Limits
+	Fetches int // contents fetched at once; 0 is DefaultFetches
+	Open    int // contents open at once; 0 is DefaultOpen
 	// Tell is told what happens, from several goroutines but never two at once. Nil: nobody is.
 	Tell func(Event)
 	Log  *slog.Logger // nil: silent
@@ -73,6 +76,7 @@ type Node struct {
 	lives   life          // of fetches and answers
 	metrics *metrics
 	sent    atomic.Int64
+	keeper  *room.Keeper
 
 	telling sync.Mutex
 
@@ -102,10 +106,11 @@ func New(cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, log: cfg.Log,
 		buffers: make(chan []byte, checkers), slots: make(chan struct{}, cfg.Fetches),
-		metrics: newMetrics(cfg.Store, cfg.Log),
+		metrics: newMetrics(),
 		lives:   life{begun: make(chan struct{})}, open: make(map[piecehash.Root]*content),
 	}
 	n.origin = n.webOrigin
+	n.keeper = room.New(room.Config{Store: cfg.Store, Limits: cfg.Room, Busy: n.busy, Remove: n.remove, Log: cfg.Log})
 	for range checkers {
 		n.buffers <- nil
 	}
@@ -148,8 +153,8 @@ func (n *Node) Close() error {
 func (n *Node) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	n.lives.begin(ctx)
-	n.resume()
-	g.Go(func() error { n.upkeep(ctx); return nil })
+	g.Go(func() error { n.keeper.Run(ctx); return nil })
+	g.Go(func() error { n.resume(ctx); n.upkeep(ctx); return nil })
 	if n.listen != nil {
 		srv := publicweb.NewServer(n, n.log)
 		l := publicweb.Limit(n.listen, publicweb.DefaultConns, publicweb.DefaultConnsPerHost)
@@ -170,15 +175,21 @@ func (n *Node) end() {
 	for _, c := range all {
 		c.close()
 	}
+	n.keeper.Save() // what the last answers have used
 }
 
-// resume shares what the store has, and goes on with what an earlier run was fetching.
-func (n *Node) resume() {
-	whole, err := n.cfg.Store.Roots()
-	if err != nil {
-		n.log.Warn("what is stored is not shared before it is asked for", slog.Any("err", err))
+// resume shares the most useful of what the store has, and goes on with what an earlier run was fetching. HTTP does not wait
+// for it.
+func (n *Node) resume(ctx context.Context) {
+	select {
+	case <-n.keeper.Surveyed():
+	case <-ctx.Done():
+		return
 	}
-	for _, root := range whole[:min(len(whole), n.cfg.Open)] {
+	for _, root := range n.keeper.Best(n.cfg.Open) {
+		if ctx.Err() != nil {
+			return
+		}
 		if c, err := n.take(root); err == nil {
 			n.release(c)
 		}
@@ -199,6 +210,7 @@ func (n *Node) upkeep(ctx context.Context) {
 	for {
 		known := n.cfg.Catalogue.Refresh(ctx)
 		n.withdraw()
+		n.forgetRemoved()
 		if n.cfg.Prefetch {
 			for _, root := range known {
 				n.ahead(root)
@@ -272,7 +284,7 @@ func (n *Node) take(root piecehash.Root) (*content, error) {
 	n.mu.Lock()
 	c := n.open[root]
 	if c == nil {
-		c = &content{node: n, root: root, waiting: make(map[int]chan struct{})}
+		c = n.newContent(root)
 		n.open[root] = c
 	}
 	c.users++
@@ -286,6 +298,10 @@ func (n *Node) take(root piecehash.Root) (*content, error) {
 	}
 	n.makeRoom()
 	return c, nil
+}
+
+func (n *Node) newContent(root piecehash.Root) *content {
+	return &content{node: n, root: root, waiting: make(map[int]chan struct{})}
 }
 
 // release ends one use. What could not be opened is forgotten, so that asking for what is not there fills nothing.

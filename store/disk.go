@@ -54,11 +54,16 @@ func room(f *os.File, need, reserve int64) error {
 
 // freeBytes is what this user may still write to the file system of f.
 func freeBytes(f *os.File) (int64, error) {
+	d, err := diskOf(f)
+	return d.Free, err
+}
+
+func diskOf(f *os.File) (Disk, error) {
 	var st unix.Statfs_t
 	if err := retry(func() error { return unix.Fstatfs(int(f.Fd()), &st) }); err != nil {
-		return 0, fmt.Errorf("ask for free space: %w", err)
+		return Disk{}, fmt.Errorf("ask for free space: %w", err)
 	}
-	return clamp(uint64(st.Bavail), uint64(st.Bsize)), nil
+	return Disk{Size: clamp(uint64(st.Blocks), uint64(st.Bsize)), Free: clamp(uint64(st.Bavail), uint64(st.Bsize))}, nil
 }
 
 // allocated is how many bytes of the disk the file takes.
@@ -125,7 +130,7 @@ func writeAt(w io.WriterAt, b []byte, off int64) error {
 // becomes the other program.
 const lockPatience = 200 * time.Millisecond
 
-// lock takes the lock of an open file, or returns errBusy. It ends with the file.
+// lock takes the lock of an open file, or returns ErrBusy. It ends with the file.
 func lock(f *os.File) error {
 	for end := time.Now().Add(lockPatience); ; time.Sleep(5 * time.Millisecond) {
 		err := retry(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
@@ -133,12 +138,13 @@ func lock(f *os.File) error {
 		case !errors.Is(err, unix.EWOULDBLOCK):
 			return err
 		case time.Now().After(end):
-			return errBusy
+			return ErrBusy
 		}
 	}
 }
 
-var errBusy = errors.New("another download of it is running")
+// ErrBusy is the error of content that another process, or another Partial of this one, has open to write to.
+var ErrBusy = errors.New("another download of it is running")
 
 // retry repeats a system call that a signal interrupted.
 func retry(call func() error) error {

@@ -303,7 +303,7 @@ func TestTwoDownloadsOfOneFile(t *testing.T) {
 	p := beginAt(t, path, s)
 	s.put(t, p, 1)
 	_, err := BeginAt(t.Context(), path, s.m, Options{})
-	if !fault.Is(err, fault.Unavailable) || !errors.Is(err, errBusy) || fault.Hint(err) == "" {
+	if !fault.Is(err, fault.Unavailable) || !errors.Is(err, ErrBusy) || fault.Hint(err) == "" {
 		t.Errorf("a second one: %v", err)
 	}
 	try(t, p.Close())

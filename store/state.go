@@ -119,7 +119,7 @@ func openState(path string) (*stateFile, error) {
 		}
 		if err := lock(f); err != nil {
 			f.Close()
-			if errors.Is(err, errBusy) {
+			if errors.Is(err, ErrBusy) {
 				return nil, fault.WithHint(fault.New(fault.Unavailable, "lock %s: %w", path, err),
 					"wait for it to end, or end it, then try again")
 			}

@@ -64,12 +64,12 @@ func TestStateIsLockedUntilItIsClosed(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "state")
 	a := must[*stateFile](t)(openState(path))
-	if _, err := openState(path); !errors.Is(err, errBusy) {
+	if _, err := openState(path); !errors.Is(err, ErrBusy) {
 		t.Errorf("opened twice: %v", err)
 	}
 	try(t, a.remove())
 	b := must[*stateFile](t)(openState(path)) // a new file: the lock on the removed one is worth nothing
-	if _, err := openState(path); !errors.Is(err, errBusy) {
+	if _, err := openState(path); !errors.Is(err, ErrBusy) {
 		t.Errorf("opened twice: %v", err)
 	}
 	try(t, b.close())

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/dunlin-project/dunlin/internal/durable"
@@ -42,6 +44,7 @@ const sealedPerm fs.FileMode = 0o400
 //
 //	partial/ROOT, partial/ROOT.state    on its way
 //	sealed/ROOT, sealed/ROOT.manifest   complete (0400), and its length, piece length and piece layer
+//	pinned/ROOT                         empty: the content is to stay
 type Store struct {
 	dir string
 	opt Options
@@ -54,7 +57,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	for _, d := range []string{dir, filepath.Join(dir, partialDir), filepath.Join(dir, sealedDir)} {
+	for _, d := range []string{dir, filepath.Join(dir, partialDir), filepath.Join(dir, sealedDir), filepath.Join(dir, pinnedDir)} {
 		if err := durable.MkdirPrivate(d); err != nil {
 			return nil, fmt.Errorf("open store: %w", diskError(d, err))
 		}
@@ -147,15 +150,15 @@ func (s *Store) Partials() ([]piecehash.Root, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list store: %w", err)
 	}
-	var out []piecehash.Root
+	seen := make(map[piecehash.Root]bool)
 	for _, e := range entries {
 		// A crash may have left one of the two files without the other.
 		root, err := piecehash.ParseRoot(strings.TrimSuffix(e.Name(), stateFileSuffix))
-		if err == nil && e.Type().IsRegular() && !slices.Contains(out, root) {
-			out = append(out, root)
+		if err == nil && e.Type().IsRegular() {
+			seen[root] = true
 		}
 	}
-	return out, nil
+	return slices.Collect(maps.Keys(seen)), nil
 }
 
 // Remove deletes content, complete or partial. Whoever has the file open keeps it until then. A download that is
@@ -163,12 +166,18 @@ func (s *Store) Partials() ([]piecehash.Root, error) {
 func (s *Store) Remove(root piecehash.Root) error {
 	pl := s.place(root)
 	st, err := openState(pl.state)
+	if errors.Is(err, syscall.ENOSPC) && s.Has(root) {
+		st, err = nil, nil // no room even for the lock; complete content can do without, and its end is what makes room
+	}
 	if err != nil {
 		return fmt.Errorf("remove content %v: %w", root, err)
 	}
 	// The file goes before its manifest: without one it would only be mended, and never be listed as gone.
 	err = errors.Join(durable.Remove(pl.final), durable.Remove(pl.record), durable.Remove(pl.data))
-	if err = errors.Join(err, st.remove()); err != nil {
+	if st != nil {
+		err = errors.Join(err, st.remove())
+	}
+	if err != nil {
 		return fault.Wrap(fault.Unavailable, fmt.Errorf("remove content %v: %w", root, err))
 	}
 	return nil

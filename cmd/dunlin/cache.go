@@ -7,6 +7,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/dunlin-project/dunlin/internal/fault"
+	"github.com/dunlin-project/dunlin/store/room"
 	"github.com/dunlin-project/dunlin/swarm"
 )
 
@@ -25,7 +26,7 @@ func cacheCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "cache",
 		Usage: "keep content for a site on a machine that is always on",
-		Subcommands: []*cli.Command{{
+		Subcommands: append([]*cli.Command{{
 			Name:  "run",
 			Usage: "serve content to devices, and by HTTP to everybody; fetch what is asked for and missing",
 			Description: "Content is at http://THIS:PORT/content/ROOT. What is known are the metainfo files (*.torrent, as \"dunlin hash\" writes\n" +
@@ -37,6 +38,7 @@ func cacheCommand() *cli.Command {
 				&cli.StringFlag{Name: "metrics", Value: defaultCacheMetrics, Usage: "serve Prometheus metrics on `IP:PORT`, or off"},
 				&cli.StringFlag{Name: "content", Usage: "`FOLDER` of the metainfo files; who may write there decides what is fetched from where"},
 				&cli.BoolFlag{Name: "prefetch", Usage: "fetch what is in the folder before anybody asks"},
+				maxSizeFlag(), maxAgeFlag(),
 			),
 			Action: cacheRun,
 		}, {
@@ -49,7 +51,7 @@ func cacheCommand() *cli.Command {
 				&cli.StringFlag{Name: "listen", Usage: "`IP:PORT` for other devices (default: none, they are only asked)"},
 			),
 			Action: cacheWarm,
-		}},
+		}}, append(cacheStoreCommands(), cacheBundleCommands()...)...),
 	}
 }
 
@@ -76,6 +78,7 @@ type cacheOptions struct {
 	content  string           // "": no folder
 	prefetch bool
 	reserve  int64
+	room     room.Limits
 	origins  []string
 	peers    []string
 	group    string
@@ -124,6 +127,9 @@ func cacheOptionsOf(c *cli.Context) (opt cacheOptions, err error) {
 	}
 	if opt.reserve, err = parseSize(c.String("reserve")); err != nil {
 		return opt, fault.New(fault.Usage, "%s: --reserve: %w", name, err)
+	}
+	if opt.room, err = roomOf(c, opt.reserve); err != nil {
+		return opt, err
 	}
 	opt.transferLimits, err = limitsOf(c)
 	return opt, err

@@ -70,6 +70,22 @@ func (v *cacheView) warm(name string, root piecehash.Root, bytes int64) error {
 	return err
 }
 
+// listed prints one content of the store.
+func (v *cacheView) listed(l listed) error {
+	if v.json {
+		return printJSON(v.out, l)
+	}
+	state, pin := "whole", ""
+	if !l.Whole {
+		state = fmt.Sprintf("%.0f%%", 100*l.Have)
+	}
+	if l.Pinned {
+		pin = "pinned"
+	}
+	_, err := fmt.Fprintf(v.out, "%v  %10s  %5s  %s  %-6s  %s\n", l.Root, sizeText(l.Bytes), state, l.Used.Local().Format("2006-01-02 15:04"), pin, l.Name)
+	return err
+}
+
 func (v *cacheView) ended(served, sent int64) error {
 	if v.json {
 		return printJSON(v.out, struct {
