@@ -45,6 +45,8 @@ type place struct {
 	base  string
 	src   source    // nil until it was asked whether it has the content
 	until time.Time // it does not, or not now: not asked again before
+	slow  float64   // bytes per second, when the node was so slow that the origin is tried instead; 0: it was not
+	fair  bool      // the origin was no quicker
 }
 
 var _ fetch.Via = (*Via)(nil)
@@ -127,7 +129,17 @@ func (v *Via) Fetch(ctx context.Context, first, count int, why fetch.Reason, sin
 	case v.origin == nil:
 		return v.nobody()
 	}
-	return v.origin.Fetch(ctx, at, end-at, why, sink)
+	began := time.Now()
+	err := v.origin.Fetch(ctx, at, end-at, why, sink)
+	if err == nil {
+		v.compare(ctx, float64(v.size(at, end))/time.Since(began).Seconds())
+	}
+	return err
+}
+
+// size is the length of pieces at to end-1, in bytes.
+func (v *Via) size(at, end int) int64 {
+	return v.content.Offset(end-1) + v.content.PieceSize(end-1) - v.content.Offset(at)
 }
 
 // nobody is the error where there is no origin.
@@ -220,7 +232,7 @@ func (v *Via) pass(ctx context.Context, o *host, p *place, at, end int, why fetc
 	}
 	defer v.end(run)
 	var watching sync.WaitGroup
-	watching.Go(func() { v.watch(inner, o, run) })
+	watching.Go(func() { v.watch(inner, o, p, run) })
 	err := p.src.Fetch(inner, at, end-at, why, run)
 	cancel()
 	watching.Wait()
@@ -229,7 +241,7 @@ func (v *Via) pass(ctx context.Context, o *host, p *place, at, end int, why fetc
 		return run.next, run.fatal
 	case ctx.Err() != nil:
 		return run.next, ctx.Err()
-	case err == nil || run.wasCut():
+	case err == nil || run.wasCut() || v.isTried(p):
 	case fault.Is(err, fault.Untrusted):
 		v.hosts.ban(ctx, o, p.base, err)
 		v.mu.Lock()

@@ -25,6 +25,7 @@ type node struct {
 	dead   atomic.Bool  // takes connections and never answers
 	gone   atomic.Bool  // takes none
 	silent atomic.Bool  // sends nothing of content
+	pace   atomic.Int64 // nanoseconds that a piece takes
 	status atomic.Int32 // of a look; 0 is 200
 	again  time.Duration
 	looks  atomic.Int32
@@ -35,6 +36,7 @@ type node struct {
 type world struct {
 	nodes  map[string]*node
 	origin atomic.Int32 // pieces that it gave
+	thin   atomic.Int64 // nanoseconds that it takes for a piece
 	data   []byte
 	m      *piecehash.Manifest
 }
@@ -97,6 +99,11 @@ func (s *nodeSource) Fetch(ctx context.Context, first, count int, _ fetch.Reason
 				return ctx.Err()
 			}
 		}
+		select {
+		case <-time.After(time.Duration(s.n.pace.Load())):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 		if s.n.gone.Load() {
 			return fault.New(fault.Unavailable, "connection reset")
 		}
@@ -117,6 +124,7 @@ func (w *world) give(ctx context.Context, i int, sink fetch.Sink) error {
 func (w *world) Fetch(ctx context.Context, first, count int, _ fetch.Reason, sink fetch.Sink) error {
 	for i := first; i < first+count; i++ {
 		w.origin.Add(1)
+		time.Sleep(time.Duration(w.thin.Load()))
 		if err := w.give(ctx, i, sink); err != nil {
 			return err
 		}
@@ -225,6 +233,40 @@ func TestASlowNodeIsNotDead(t *testing.T) {
 			t.Errorf("the origin gave %d pieces; the node was asked %d times and looked at %d", w.origin.Load(), n.asked.Load(), n.looks.Load())
 		}
 	})
+}
+
+// TestACrawlingNode: one that trickles does not hold up an update where the origin is quick, and is used where that is no quicker.
+// What the device's own limits hold back is not held against it.
+func TestACrawlingNode(t *testing.T) {
+	t.Parallel()
+	const perPiece = 5500 * time.Millisecond // 2.9 KiB/s: two pieces until it is judged
+	for name, c := range map[string]struct {
+		pace, thin, hold time.Duration
+		origin           int32 // pieces it gives in two fetches
+	}{
+		"quick origin": {perPiece, 0, 0, 6 + 8},
+		"thin line":    {perPiece, perPiece, 0, 6},
+		"own limit":    {0, 0, perPiece, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld("a")
+				h, n := w.hosts(t), w.nodes["http://a"]
+				n.pace.Store(int64(c.pace))
+				w.thin.Store(int64(c.thin))
+				v := h.NewVia(w.m.Content, w)
+				for range 2 {
+					s := &fetchtest.Sink{M: w.m, Hold: func(context.Context, int) { time.Sleep(c.hold) }}
+					if err := v.Fetch(t.Context(), 0, 8, fetch.Own, s); err != nil || len(s.Order()) != 8 {
+						t.Errorf("%v, pieces %v", err, s.Order())
+					}
+				}
+				if got := w.origin.Load(); got != c.origin {
+					t.Errorf("the origin gave %d pieces, want %d", got, c.origin)
+				}
+			})
+		})
+	}
 }
 
 // TestRefusals: a node that does not have a content, may not give it or cannot now is left alone for this content, as long as it
