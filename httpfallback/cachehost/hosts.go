@@ -31,6 +31,9 @@ type Config struct {
 	Source Source
 	// Static are base URLs of nodes (BASE/content/ROOT), of http or https.
 	Static []string
+	// Insist is for how long from the beginning of a fetch the origin is not asked while a node is known that may have the
+	// content, though it does not deliver; 0 asks the origin at once.
+	Insist time.Duration
 	// UserAgent is sent with each request.
 	UserAgent string
 	Log       *slog.Logger // nil: silent
@@ -39,6 +42,7 @@ type Config struct {
 // Hosts are the caching nodes that a process knows, and how they are. Its methods are safe for concurrent use. Close ends it.
 type Hosts struct {
 	source Source
+	insist time.Duration
 	log    *slog.Logger
 	gate   *httpfallback.Gate
 	head   func(ctx context.Context, url string) (httpfallback.Answer, error) // of gate
@@ -88,7 +92,7 @@ func New(cfg Config) (*Hosts, error) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	h := &Hosts{
-		source: cfg.Source, log: cfg.Log, found: make(map[string]*host), banned: make(map[string]time.Time),
+		source: cfg.Source, insist: cfg.Insist, log: cfg.Log, found: make(map[string]*host), banned: make(map[string]time.Time),
 		gate: httpfallback.NewGate(httpfallback.GateConfig{Near: true, UserAgent: cfg.UserAgent, Log: cfg.Log}),
 		news: make(chan struct{}), ctx: ctx, stop: stop, born: time.Now(),
 	}

@@ -340,6 +340,57 @@ func TestLinkedNodes(t *testing.T) {
 	})
 }
 
+// TestTheOriginWaits for a node that may deliver, for as long as it is told; and not where there is none, or none that has the content.
+func TestTheOriginWaits(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		nodes  []string
+		change func(n *node)
+		waits  bool
+	}{
+		"dead":    {[]string{"a"}, func(n *node) { n.gone.Store(true) }, true},
+		"busy":    {[]string{"a"}, func(n *node) { n.status.Store(http.StatusServiceUnavailable) }, true},
+		"unknown": {[]string{"a"}, func(n *node) { n.status.Store(http.StatusNotFound) }, false},
+		"nobody":  {nil, nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(c.nodes...)
+				h := w.hosts(t)
+				h.insist = time.Minute
+				for _, n := range w.nodes {
+					c.change(n)
+				}
+				v, began := h.NewVia(w.m.Content, w), time.Now()
+				err := v.Fetch(t.Context(), 0, 8, fetch.Own, &fetchtest.Sink{M: w.m})
+				if c.waits != fault.Is(err, fault.Unavailable) || c.waits == (err == nil) || (w.origin.Load() > 0) == c.waits {
+					t.Fatalf("%v, the origin gave %d pieces", err, w.origin.Load())
+				}
+				stats, err := fetch.File(t.Context(), fetchtest.NewPart(w.m), fetch.Options{Origin: v, Patience: 2 * time.Minute})
+				if err != nil || stats.From.Origin != int64(len(w.data)) || c.waits != (time.Since(began) >= time.Minute) || time.Since(began) > 90*time.Second {
+					t.Errorf("%v after %v: %+v", err, time.Since(began), stats)
+				}
+			})
+		})
+	}
+}
+
+// TestANodeComesInTime: the origin waits for it, and gives nothing.
+func TestANodeComesInTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld("a")
+		h, n := w.hosts(t), w.nodes["http://a"]
+		h.insist = 2 * time.Minute
+		n.dead.Store(true)
+		time.AfterFunc(20*time.Second, func() { n.dead.Store(false) })
+		stats, err := fetch.File(t.Context(), fetchtest.NewPart(w.m), fetch.Options{Origin: h.NewVia(w.m.Content, w), Patience: 3 * time.Minute})
+		if err != nil || stats.From.Origin != 0 || w.origin.Load() != 0 || stats.Elapsed > time.Minute {
+			t.Errorf("%v: %+v", err, stats)
+		}
+	})
+}
+
 // TestFirstLook: discovery gets its moment once, and no longer than until a node is found.
 func TestFirstLook(t *testing.T) {
 	t.Parallel()
