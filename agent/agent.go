@@ -51,7 +51,7 @@ type Agent struct {
 	limits  fetch.Limits // of all downloads together
 	metrics *metrics
 	lan     *lan
-	caches  *caches
+	caches  caches
 	board   board
 	tries   tries           // the cycle's
 	life    context.Context //nolint:containedctx // what outlives a cycle ends with Run or Once; set there
@@ -87,7 +87,7 @@ func New(cfg Config, opt Options) (*Agent, error) {
 		opt.OpenSwarm = nil
 	}
 	a.lan = newLAN(opt.OpenSwarm, opt.Log)
-	a.caches = &caches{hosts: opt.Caches}
+	a.caches.hosts = opt.Caches
 	if cfg.Discovery == SwitchOn && cfg.CacheHostSource.Has(cachehost.LAN) {
 		a.caches.find = opt.FindCaches
 	}
@@ -219,7 +219,7 @@ func (a *Agent) recall() {
 // settle ends a cycle: the status is shown in the metrics and kept for when the agent does not run.
 func (a *Agent) settle(next time.Time) {
 	a.board.change(func(s *Status) { s.Next = next })
-	s := a.board.get(time.Now())
+	s := a.Status()
 	a.metrics.showStatus(s)
 	if err := saveStatus(a.dir, s); err != nil {
 		a.log.Warn("status is not kept", slog.Any("err", err))
@@ -227,4 +227,9 @@ func (a *Agent) settle(next time.Time) {
 }
 
 // Status returns what the control socket would answer.
-func (a *Agent) Status() Status { return a.board.get(time.Now()) }
+func (a *Agent) Status() Status {
+	now := time.Now()
+	s := a.board.get(now)
+	s.Caches = a.caches.list(now)
+	return s
+}

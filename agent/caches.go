@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/httpfallback/cachehost"
@@ -19,10 +20,13 @@ func CacheHosts(cfg Config, version string, log *slog.Logger) (*cachehost.Hosts,
 	if err != nil || source == cachehost.Off {
 		return nil, err
 	}
-	return cachehost.New(cachehost.Config{Source: source, Static: cfg.CacheHosts, UserAgent: "dunlin/" + version, Log: log})
+	return cachehost.New(cachehost.Config{
+		Source: source, Static: cfg.CacheHosts, Insist: time.Duration(cfg.CacheFallbackDelay), UserAgent: "dunlin/" + version, Log: log,
+	})
 }
 
-// caches owns the agent's search for caching nodes where no swarm searches. It belongs to the goroutine of the cycles.
+// caches owns the agent's search for caching nodes where no swarm searches. It belongs to the goroutine of the cycles, but for
+// hosts, which never changes.
 type caches struct {
 	hosts *cachehost.Hosts                        // nil: none is asked
 	find  func(ctx context.Context, group string) // nil: nobody searches
@@ -56,6 +60,14 @@ func (c *caches) signed(view *metadata.View) {
 	if c.hosts != nil {
 		c.hosts.SetDepot(view.Fleet().Caches)
 	}
+}
+
+// list is what is known of the nodes, for the status.
+func (c *caches) list(now time.Time) []cachehost.Node {
+	if c.hosts == nil {
+		return nil
+	}
+	return c.hosts.List(now)
 }
 
 // via returns the way to an update by the caching nodes, with the origin behind them; nil where no node may be asked: an update

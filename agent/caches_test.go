@@ -47,12 +47,14 @@ func TestCachingNodes(t *testing.T) {
 		peering bool
 		cached  bool
 	}{
-		"signed":             {nil, true, true, true},
-		"named":              {func(cfg *Config, node string) { cfg.CacheHosts = []string{node} }, false, true, true},
-		"signed, only named": {func(cfg *Config, _ string) { cfg.CacheHosts, cfg.CacheHostSource = []string{"http://127.0.0.1:1"}, "static" }, true, true, false},
-		"off":                {func(cfg *Config, _ string) { cfg.CacheHostSource = "off" }, true, true, false},
-		"not to be shared":   {nil, true, false, false},
-		"nobody knows it":    {nil, false, true, false},
+		"signed": {nil, true, true, true},
+		"named":  {func(cfg *Config, node string) { cfg.CacheHosts = []string{node} }, false, true, true},
+		"signed, only named": {func(cfg *Config, _ string) {
+			cfg.CacheHosts, cfg.CacheHostSource = []string{"http://127.0.0.1:1"}, "static"
+		}, true, true, false},
+		"off":              {func(cfg *Config, _ string) { cfg.CacheHostSource = "off" }, true, true, false},
+		"not to be shared": {nil, true, false, false},
+		"nobody knows it":  {nil, false, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

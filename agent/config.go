@@ -95,6 +95,11 @@ type Config struct {
 	// for those of the local network. What sharing is on for comes from a node over its link, where there is one.
 	CacheHostSource cachehost.Source `yaml:"cache_host_source,omitempty"`
 
+	// CacheFallbackDelay is for how long from the beginning of a download the origin is not asked while a caching node is known
+	// that may have the payload, though it does not deliver; at most 30 days. Default 0: at once. Delivery Optimization has it as
+	// DODelayCacheServerFallbackBackground.
+	CacheFallbackDelay Duration `yaml:"cache_fallback_delay,omitempty"`
+
 	// Interval is the time between two cycles, 1 s to 30 days; default 1 h. The moment within the interval is the
 	// device's own and stays the same, so that a fleet does not ask all at once. After a failure the next cycle comes
 	// sooner, but no sooner than 30 s (or the interval, if that is less).
@@ -245,6 +250,10 @@ func (c Config) checkCaches() error {
 		return wrong("cache_host_source is static, but cache_hosts is empty")
 	case source == cachehost.LAN && c.Discovery == SwitchOff:
 		return wrong("cache_host_source is lan, but discovery is off")
+	case c.CacheFallbackDelay < 0 || c.CacheFallbackDelay > maxInterval:
+		return wrong("cache_fallback_delay: %v is not from 0 to %v", c.CacheFallbackDelay, maxInterval)
+	case source == cachehost.Off && c.CacheFallbackDelay != 0:
+		return wrong("cache_fallback_delay is set, but cache_host_source is off")
 	case source == cachehost.Off && c.Sharing == SharingOff && c.Limits.Cache != 0:
 		return wrong("limits.cache is set, but no caching node is asked: sharing and cache_host_source are off")
 	}

@@ -25,6 +25,7 @@ peers: [/ip4/10.0.0.7/tcp/7680/p2p/12D3KooW]
 discovery: off
 cache_hosts: ["http://cache.example:7681"]
 cache_host_source: static
+cache_fallback_delay: 1m30s
 interval: 1h30m
 limits:
   download: 10MiB
@@ -56,7 +57,7 @@ func TestReadConfig(t *testing.T) {
 		Pins:     []metadata.Pin{{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x19, 0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28, 0x29, 0x30, 0x31}},
 		StateDir: "/srv/dunlin", Group: "berlin", Sharing: SharingLAN, Listen: []string{":7680", "10.0.0.1:7681"},
 		Peers: []string{"/ip4/10.0.0.7/tcp/7680/p2p/12D3KooW"}, Discovery: SwitchOff,
-		CacheHosts: []string{"http://cache.example:7681"}, CacheHostSource: cachehost.Static, Interval: Duration(90 * time.Minute),
+		CacheHosts: []string{"http://cache.example:7681"}, CacheHostSource: cachehost.Static, CacheFallbackDelay: Duration(90 * time.Second), Interval: Duration(90 * time.Minute),
 		Limits:   Limits{Download: 10 << 20, Upload: 500_000, Origin: 1_000_000, LAN: 50_000_000, Cache: 20_000_000, Connections: 64, Streams: 4, Memory: 40 << 20, Store: 20 << 30, Reserve: 1 << 30},
 		Labels:   map[string]Label{"site": "berlin", "version": "1.50", "floor": "3", "lab": "on"},
 		Handlers: []string{"file", "tree"}, Root: "/srv/root", Metrics: Off, Control: Off,
@@ -214,6 +215,8 @@ func TestValidateRefuses(t *testing.T) {
 		"caches, but not":     {func(c *Config) { c.CacheHosts, c.CacheHostSource = []string{"http://cache"}, "lan" }, "cache_host_source is lan"},
 		"no caches":           {func(c *Config) { c.CacheHostSource = "static" }, "cache_hosts is empty"},
 		"nobody looks":        {func(c *Config) { c.CacheHostSource, c.Discovery = "lan", SwitchOff }, "discovery is off"},
+		"endless waiting":     {func(c *Config) { c.CacheFallbackDelay = maxInterval + 1 }, "cache_fallback_delay"},
+		"waiting for nobody":  {func(c *Config) { c.CacheFallbackDelay, c.CacheHostSource = 5, "off" }, "cache_host_source is off"},
 		"too many caches":     {func(c *Config) { c.CacheHosts = make([]string, 33) }, "cache_hosts"},
 		"a limit of no cache": {func(c *Config) { c.Sharing, c.CacheHostSource, c.Limits.Cache = SharingOff, "off", 5 }, "limits.cache"},
 		"label":               {func(c *Config) { c.Labels = map[string]Label{"A b": ""} }, "labels"},

@@ -46,7 +46,7 @@ func (a *Agent) serveControl(ctx context.Context) error {
 func (a *Agent) answerStatus(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	// An error means that the other end has gone.
-	_ = json.NewEncoder(w).Encode(a.board.get(time.Now()))
+	_ = json.NewEncoder(w).Encode(a.Status())
 }
 
 // serveHTTP serves until ctx ends and every request that was begun has been answered or cut off.

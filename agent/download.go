@@ -1,10 +1,12 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/httpfallback"
@@ -98,6 +100,7 @@ func (a *Agent) fill(ctx context.Context, w *work, part *store.Partial) (shared 
 	via := a.caches.via(w, opt.Origin)
 	if via != nil {
 		opt.Origin = via
+		opt.Patience = cmp.Or(opt.Patience, fetch.DefaultPatience) + time.Duration(a.cfg.CacheFallbackDelay)
 		defer via.Close()
 	}
 	switch {

@@ -37,6 +37,13 @@ func (s Status) writeHead(b *strings.Builder, now time.Time) {
 		writeFailure(b, "  ", c.Sync)
 		writeFailure(b, "  sharing: ", c.Sharing)
 	}
+	for _, n := range s.Caches {
+		fmt.Fprintf(b, "caching node %s (%s): %s", plain(n.URL), n.Source, n.State)
+		if n.Until.After(now) {
+			fmt.Fprintf(b, ", asked again %s", ago(now, n.Until))
+		}
+		b.WriteByte('\n')
+	}
 	for _, e := range s.Expires {
 		left := "RAN OUT " + ago(now, e.Expires)
 		if e.Expires.After(now) {

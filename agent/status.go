@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dunlin-project/dunlin/fetch"
+	"github.com/dunlin-project/dunlin/httpfallback/cachehost"
 	"github.com/dunlin-project/dunlin/internal/durable"
 	"github.com/dunlin-project/dunlin/internal/fault"
 )
@@ -43,17 +44,18 @@ func States() []State {
 
 // Status is what the control socket answers and "dunlin status" shows. Its JSON form is stable: fields are only added.
 type Status struct {
-	Device  string    `json:"device"`           // DeviceID
-	Version string    `json:"version"`          // of this program
-	Ring    string    `json:"ring"`             // of this device
-	Group   string    `json:"group,omitempty"`  // exchanged in; empty when sharing is off or nothing was synced yet
-	Running bool      `json:"running"`          // false: this is the last word of an agent that has ended
-	At      time.Time `json:"at"`               // when this was said
-	Next    time.Time `json:"next,omitzero"`    // when the next cycle begins
-	Cycle   *Cycle    `json:"cycle,omitempty"`  // the last, or the one that runs
-	Expires []Expiry  `json:"expires"`          // of the metadata, earliest first
-	Updates []Update  `json:"updates"`          // by publisher, id and release
-	Dropped int       `json:"dropped,omitzero"` // updates left out of Updates, because there are over a thousand
+	Device  string           `json:"device"`           // DeviceID
+	Version string           `json:"version"`          // of this program
+	Ring    string           `json:"ring"`             // of this device
+	Group   string           `json:"group,omitempty"`  // exchanged in; empty when sharing is off or nothing was synced yet
+	Running bool             `json:"running"`          // false: this is the last word of an agent that has ended
+	At      time.Time        `json:"at"`               // when this was said
+	Next    time.Time        `json:"next,omitzero"`    // when the next cycle begins
+	Cycle   *Cycle           `json:"cycle,omitempty"`  // the last, or the one that runs
+	Caches  []cachehost.Node `json:"caches,omitempty"` // caching nodes that are asked by HTTP, as far as they are known
+	Expires []Expiry         `json:"expires"`          // of the metadata, earliest first
+	Updates []Update         `json:"updates"`          // by publisher, id and release
+	Dropped int              `json:"dropped,omitzero"` // updates left out of Updates, because there are over a thousand
 }
 
 // Cycle is one round of asking, deciding and acting.

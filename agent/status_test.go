@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/dunlin-project/dunlin/fetch"
+	"github.com/dunlin-project/dunlin/httpfallback/cachehost"
 	"github.com/dunlin-project/dunlin/internal/fault"
 )
 
@@ -44,6 +45,10 @@ func exampleStatus() Status {
 		Next:    at.Add(40 * time.Minute),
 		Cycle:   &Cycle{Started: at.Add(-time.Minute), Ended: at, Result: "untrusted", Sync: failure(fault.New(fault.Unavailable, "depot does not answer"))},
 		Expires: []Expiry{{Role: "approvals", Expires: at.Add(50 * time.Hour)}, {Role: "catalogue", Name: "acme", Expires: at.Add(-time.Hour)}},
+		Caches: []cachehost.Node{
+			{URL: "http://cache.example:7681", Source: cachehost.Static, State: cachehost.Ready},
+			{URL: "http://192.0.2.7:7681", Source: cachehost.LAN, State: cachehost.Silent, Until: at.Add(30 * time.Second)},
+		},
 		Updates: []Update{
 			{Publisher: "acme", ID: "agent", Version: "2.0", Release: 7, Action: "install", State: StateFailed, Error: failure(bad), Since: at},
 			{Publisher: "acme", ID: "bios", Version: "1", Release: 1, State: StateNotApproved},

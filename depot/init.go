@@ -36,6 +36,7 @@ type InitConfig struct {
 	ContentListen string   // of the plain listener; empty: DefaultContentListen
 	Rings         []string // empty: DefaultRings
 	Origins       []string // base URLs where devices look for content before they ask the depot: a CDN, a web server near by
+	Caches        []string // base URLs of LAN caching nodes, which devices ask by HTTP before the origins
 	Group         string   // that devices exchange in; empty: one of its own, named after the depot's authority
 	Publishers    []Grant  // whom it trusts from the start
 	Passphrase    []byte   // of the offline keys
@@ -286,7 +287,7 @@ func (b *builder) newFleet() *metadata.Fleet {
 	}
 	return &metadata.Fleet{
 		Origins: append(slices.Clone(b.c.Origins), b.set.contentURL()), Depots: []string{b.set.secureURL()},
-		CA: string(b.ca.CertPEM()), Pins: []metadata.Pin{pin}, Group: group,
+		Caches: b.c.Caches, CA: string(b.ca.CertPEM()), Pins: []metadata.Pin{pin}, Group: group,
 	}
 }
 

@@ -21,6 +21,7 @@ func depotCommand() *cli.Command {
 		Subcommands: []*cli.Command{
 			depotInitCommand(),
 			depotPublisherCommand(),
+			depotCachesCommand(),
 			depotSyncCommand(),
 			depotApproveCommand(),
 			depotUnapproveCommand(),

@@ -25,6 +25,7 @@ func depotInitCommand() *cli.Command {
 			&cli.StringFlag{Name: "listen", Value: depot.DefaultListen, Usage: "`ADDRESS` for metadata (TLS)"},
 			&cli.StringFlag{Name: "content-listen", Value: depot.DefaultContentListen, Usage: "`ADDRESS` for content (plain HTTP)"},
 			&cli.StringSliceFlag{Name: "origin", Usage: "devices look for content at `URL`/content/ROOT before they ask the depot; may be repeated"},
+			&cli.StringSliceFlag{Name: "cache", Usage: "devices ask the LAN caching node at `URL` by HTTP before the origins; may be repeated"},
 			&cli.StringFlag{Name: "group", Usage: "`NAME` of the group that devices exchange in; default: one of this depot's own"},
 			&cli.IntFlag{Name: "work-factor", Value: keys.DefaultWorkFactor, Usage: "how hard the passphrase is to guess: scrypt with N = 2^`FACTOR`; lower only for tests"},
 		}, grantFlags()...)...),
@@ -42,6 +43,7 @@ func depotInit(c *cli.Context) error {
 	conf := depot.InitConfig{
 		Config: depotConfig(c), Hosts: c.StringSlice("host"), Rings: c.StringSlice("ring"),
 		Listen: c.String("listen"), ContentListen: c.String("content-listen"), Group: c.String("group"), Origins: c.StringSlice("origin"),
+		Caches: c.StringSlice("cache"),
 	}
 	conf.WorkFactor = c.Int("work-factor")
 	for _, name := range c.StringSlice("trust") {

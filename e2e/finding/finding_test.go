@@ -142,3 +142,45 @@ func TestEachAnotherNode(t *testing.T) {
 		t.Errorf("the origin sent %d bytes for an update of %d", paid, len(s.data))
 	}
 }
+
+// TestDevicesThatShareAndAColdNode pay for one copy: the node that is asked by HTTP becomes a member, and then takes its turn.
+func TestDevicesThatShareAndAColdNode(t *testing.T) {
+	s := newSite(t, 24<<20, "100mbit")
+	n := s.node()
+	var all []*device
+	for range 3 {
+		all = append(all, s.device("", lab.Options{Rate: "1gbit"}).begin())
+	}
+	for _, d := range all {
+		d.end()
+	}
+	n.Stop()
+	t.Logf("%.3f copies", float64(s.paid())/float64(len(s.data)))
+	if paid := s.paid(); paid > int64(len(s.data))*11/10 {
+		t.Errorf("the origin sent %d bytes for an update of %d", paid, len(s.data))
+	}
+}
+
+// TestANodeOfAnotherGroup cannot be a member, so it is asked by HTTP; the devices still share what it gives.
+func TestANodeOfAnotherGroup(t *testing.T) {
+	s := newSite(t, 24<<20, "100mbit")
+	n := s.node("--group", "elsewhere", "--prefetch")
+	n.AwaitEvent("stored")
+	var all []*device
+	for range 3 {
+		all = append(all, s.device("cache_hosts: ["+n.url()+"]", lab.Options{Rate: "1gbit"}).begin())
+	}
+	size, cached := int64(len(s.data)), int64(0)
+	for _, d := range all {
+		got := d.end()
+		cached += got.From.Cache
+		if got.From.Origin != 0 {
+			t.Errorf("%s: %+v", d.host.Name, got)
+		}
+	}
+	ended := n.Stop()
+	t.Logf("the node sent %.3f copies", float64(ended.Sent)/float64(size))
+	if s.paid() != size || cached > size*3/2 || ended.Sent < size {
+		t.Errorf("the origin sent %d bytes, the node %d, of which %d arrived; the update has %d", s.paid(), ended.Sent, cached, size)
+	}
+}

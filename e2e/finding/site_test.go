@@ -193,7 +193,6 @@ type device struct {
 	s      *site
 	host   *lab.Host
 	config string
-	args   []string
 	got    chan result
 }
 

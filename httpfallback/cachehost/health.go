@@ -134,6 +134,13 @@ func (o *host) label() string {
 	return o.bases[0]
 }
 
+// hopeful returns the nodes that may yet deliver: those that answer, and those that may answer again.
+func (h *Hosts) hopeful(now time.Time) []*host {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.DeleteFunc(h.all(now), func(o *host) bool { return h.isBanned(now, o) })
+}
+
 func (h *Hosts) isDead(o *host) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

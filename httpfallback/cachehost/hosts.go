@@ -23,7 +23,7 @@ const (
 
 	maxAddrs  = 4                      // of one announced node
 	forgotten = 10 * time.Minute       // an announced node that was not heard for so long is gone
-	firstLook = 400 * time.Millisecond // what discovery gets, once, before the first byte is asked of an origin
+	firstLook = 200 * time.Millisecond // from New on: what discovery gets before the first byte is asked of an origin
 )
 
 // Config says which nodes there are.
@@ -31,6 +31,9 @@ type Config struct {
 	Source Source
 	// Static are base URLs of nodes (BASE/content/ROOT), of http or https.
 	Static []string
+	// Insist is for how long from the beginning of a fetch the origin is not asked while a node is known that may have the
+	// content, though it does not deliver; 0 asks the origin at once.
+	Insist time.Duration
 	// UserAgent is sent with each request.
 	UserAgent string
 	Log       *slog.Logger // nil: silent
@@ -39,15 +42,16 @@ type Config struct {
 // Hosts are the caching nodes that a process knows, and how they are. Its methods are safe for concurrent use. Close ends it.
 type Hosts struct {
 	source Source
+	insist time.Duration
 	log    *slog.Logger
 	gate   *httpfallback.Gate
 	head   func(ctx context.Context, url string) (httpfallback.Answer, error) // of gate
 	open   func(url string, c piecehash.Content) (source, error)              // through gate
 
-	ctx   context.Context //nolint:containedctx // of the probes, which Close ends
-	stop  context.CancelFunc
-	wg    sync.WaitGroup
-	first sync.Once // begins the wait for discovery
+	ctx  context.Context //nolint:containedctx // of the probes, which Close ends
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+	born time.Time
 
 	mu     sync.Mutex // guards the rest, and what host says of itself
 	static []*host
@@ -88,9 +92,9 @@ func New(cfg Config) (*Hosts, error) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	h := &Hosts{
-		source: cfg.Source, log: cfg.Log, found: make(map[string]*host), banned: make(map[string]time.Time),
+		source: cfg.Source, insist: cfg.Insist, log: cfg.Log, found: make(map[string]*host), banned: make(map[string]time.Time),
 		gate: httpfallback.NewGate(httpfallback.GateConfig{Near: true, UserAgent: cfg.UserAgent, Log: cfg.Log}),
-		news: make(chan struct{}), ctx: ctx, stop: stop,
+		news: make(chan struct{}), ctx: ctx, stop: stop, born: time.Now(),
 	}
 	h.head, h.open = h.gate.Head, h.origin
 	if len(cfg.Static) > 0 && !cfg.Source.Has(Static) {
@@ -246,23 +250,21 @@ func (h *Hosts) order(now time.Time, root piecehash.Root) []*host {
 	return out
 }
 
-// await gives discovery a moment, once in the life of a process: who asks the origin before the first answer can have come
-// pays for what is next door.
+// await gives discovery a moment at the beginning: who asks the origin before the first answer can have come pays for what is
+// next door. A fetch that begins with the process has waited for its neighbours for most of it.
 func (h *Hosts) await(ctx context.Context) {
-	if !h.source.Has(LAN) || h.Known() {
+	left := time.Until(h.born.Add(firstLook))
+	if left <= 0 || !h.source.Has(LAN) || h.Known() {
 		return
 	}
-	wait := func() {
-		h.mu.Lock()
-		news := h.news
-		h.mu.Unlock()
-		timer := time.NewTimer(firstLook)
-		defer timer.Stop()
-		select {
-		case <-news: // never when nil: then it was known a moment ago, and is forgotten
-		case <-timer.C:
-		case <-ctx.Done():
-		}
+	h.mu.Lock()
+	news := h.news
+	h.mu.Unlock()
+	timer := time.NewTimer(left)
+	defer timer.Stop()
+	select {
+	case <-news: // never when nil: then it was known a moment ago, and is forgotten
+	case <-timer.C:
+	case <-ctx.Done():
 	}
-	h.first.Do(wait)
 }

@@ -21,6 +21,7 @@ type passage struct {
 	cancel context.CancelFunc
 	isCut  atomic.Bool
 	got    atomic.Int64 // bytes
+	held   atomic.Int64 // nanoseconds that the sink took
 	next   int          // the first piece that was not delivered
 	fatal  error        // of the sink, and not about what the node sent
 }
@@ -36,6 +37,8 @@ func (p *passage) wasCut() bool { return p.isCut.Load() }
 // Progress implements fetch.Sink: the bytes are a caching node's.
 func (p *passage) Progress(ctx context.Context, n int) {
 	p.got.Add(int64(n))
+	began := time.Now()
+	defer func() { p.held.Add(int64(time.Since(began))) }()
 	if s, ok := p.Sink.(fetch.CacheSink); ok {
 		s.CacheProgress(ctx, n)
 		return
@@ -55,18 +58,24 @@ func (p *passage) Piece(i int, b []byte) error {
 	return err
 }
 
-// watch ends a passage when its node is silent and turns out to be gone. A connection to a machine that has lost its power just
-// stays silent.
-func (v *Via) watch(ctx context.Context, o *host, p *passage) {
+// watch ends a passage when its node is silent and turns out to be gone, or when it crawls. A connection to a machine that has
+// lost its power just stays silent.
+func (v *Via) watch(ctx context.Context, o *host, at *place, p *passage) {
 	tick := time.NewTicker(quietFor)
 	defer tick.Stop()
+	began := time.Now()
 	for last := p.got.Load(); ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		if n := p.got.Load(); n != last {
+		n := p.got.Load()
+		if v.crawls(at, n, time.Since(began)-time.Duration(p.held.Load())) {
+			p.cancel()
+			return
+		}
+		if n != last {
 			last = n
 			continue
 		}

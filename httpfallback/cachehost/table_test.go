@@ -153,6 +153,32 @@ func TestAnnouncedNodesAreBounded(t *testing.T) {
 	}
 }
 
+// TestList says what is known of each node.
+func TestList(t *testing.T) {
+	t.Parallel()
+	h, now := newHosts(t, Config{Static: []string{"http://s:1"}}), time.Now()
+	h.heardOf(now, "node", addr("192.0.2.1:7681"))
+	h.SetDepot([]string{"http://d:1"})
+	for _, o := range h.order(now, rootOf(0)) {
+		switch o.tier {
+		case fromSettings:
+			h.silent(now, o, nil)
+		case fromLAN:
+			h.ban(t.Context(), o, h.base(o), nil)
+		}
+	}
+	got := h.List(now)
+	want := []Node{{"http://s:1", Static, Silent, now}, {"http://192.0.2.1:7681", LAN, Dropped, now}, {"http://d:1", Depot, Ready, time.Time{}}}
+	for i := range want {
+		if len(got) != len(want) || got[i].Until.After(now) == want[i].Until.IsZero() {
+			t.Fatalf("%+v", got)
+		}
+		if got[i].Until = want[i].Until; got[i] != want[i] {
+			t.Errorf("%+v, want %+v", got[i], want[i])
+		}
+	}
+}
+
 // TestHowItIsStaysKnown: a new word of the organisation brings no dead node back.
 func TestHowItIsStaysKnown(t *testing.T) {
 	t.Parallel()

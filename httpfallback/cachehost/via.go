@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,6 +32,7 @@ type Via struct {
 	content piecehash.Content
 	origin  fetch.Origin // nil: there is none
 	log     *slog.Logger
+	until   time.Time // the origin waits for the nodes
 
 	mu     sync.Mutex // guards the rest
 	places map[*host]*place
@@ -45,13 +47,19 @@ type place struct {
 	base  string
 	src   source    // nil until it was asked whether it has the content
 	until time.Time // it does not, or not now: not asked again before
+	no    bool      // it does not
+	slow  float64   // bytes per second, when the node was so slow that the origin is tried instead; 0: it was not
+	fair  bool      // the origin was no quicker
 }
 
 var _ fetch.Via = (*Via)(nil)
 
 // NewVia returns a content by way of the nodes. origin, which stays the caller's, is asked for what no node delivers; nil is none.
 func (h *Hosts) NewVia(c piecehash.Content, origin fetch.Origin) *Via {
-	return &Via{hosts: h, content: c, origin: origin, log: h.log, places: make(map[*host]*place), runs: make(map[*passage]bool)}
+	return &Via{
+		hosts: h, content: c, origin: origin, log: h.log, until: time.Now().Add(h.insist),
+		places: make(map[*host]*place), runs: make(map[*passage]bool),
+	}
 }
 
 // origin is a content at one URL of a node.
@@ -126,8 +134,20 @@ func (v *Via) Fetch(ctx context.Context, first, count int, why fetch.Reason, sin
 		return nil
 	case v.origin == nil:
 		return v.nobody()
+	case v.waits(time.Now()):
+		return fault.New(fault.Unavailable, "fetch %v: the origin is not asked before %s, caching nodes have until then", v.content.Root(), v.until.Format(time.TimeOnly))
 	}
-	return v.origin.Fetch(ctx, at, end-at, why, sink)
+	began := time.Now()
+	err := v.origin.Fetch(ctx, at, end-at, why, sink)
+	if err == nil {
+		v.compare(ctx, float64(v.size(at, end))/time.Since(began).Seconds())
+	}
+	return err
+}
+
+// size is the length of pieces at to end-1, in bytes.
+func (v *Via) size(at, end int) int64 {
+	return v.content.Offset(end-1) + v.content.PieceSize(end-1) - v.content.Offset(at)
 }
 
 // nobody is the error where there is no origin.
@@ -140,6 +160,18 @@ func (v *Via) nobody() error {
 	}
 	return fault.WithHint(fault.New(fault.Unavailable, "fetch %v: no caching node delivers it, and there is no origin", v.content.Root()),
 		"check that the caching node runs and knows the content")
+}
+
+// waits reports whether the origin is to wait for a node that may have the content. Where one is a member, or there is none, it
+// is not.
+func (v *Via) waits(now time.Time) bool {
+	if !now.Before(v.until) || v.isLinked() {
+		return false
+	}
+	hopeful := v.hosts.hopeful(now)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.ContainsFunc(hopeful, func(o *host) bool { return v.places[o] == nil || !v.places[o].no })
 }
 
 // pick returns the best node that was not tried, nil if there is none.
@@ -192,7 +224,7 @@ func (v *Via) enter(ctx context.Context, o *host, p *place) (*place, error) {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if !seen.has {
+	if p.no = !seen.has && seen.pause == absentFor; !seen.has {
 		v.pause(p, seen.pause)
 		return nil, nil
 	}
@@ -220,7 +252,7 @@ func (v *Via) pass(ctx context.Context, o *host, p *place, at, end int, why fetc
 	}
 	defer v.end(run)
 	var watching sync.WaitGroup
-	watching.Go(func() { v.watch(inner, o, run) })
+	watching.Go(func() { v.watch(inner, o, p, run) })
 	err := p.src.Fetch(inner, at, end-at, why, run)
 	cancel()
 	watching.Wait()
@@ -229,7 +261,7 @@ func (v *Via) pass(ctx context.Context, o *host, p *place, at, end int, why fetc
 		return run.next, run.fatal
 	case ctx.Err() != nil:
 		return run.next, ctx.Err()
-	case err == nil || run.wasCut():
+	case err == nil || run.wasCut() || v.isTried(p):
 	case fault.Is(err, fault.Untrusted):
 		v.hosts.ban(ctx, o, p.base, err)
 		v.mu.Lock()
@@ -255,6 +287,7 @@ func (v *Via) judge(ctx context.Context, o *host, p *place, why error) error {
 	switch {
 	case seen.dead:
 	case !seen.has:
+		p.no = seen.pause == absentFor
 		v.pause(p, seen.pause)
 	case p.src != nil && p.base != base: // it answers at another of its addresses
 		v.left = append(v.left, p.src)

@@ -319,7 +319,7 @@ func TestAnswersThatAreNoContent(t *testing.T) {
 // TestOneAfterTheOther: a node that breaks in the middle costs no byte of the origin while there is another.
 func TestOneAfterTheOther(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, 200)
+	s := newStage(t, 600)
 	var nodes []*web
 	for range 2 {
 		nodes = append(nodes, newWeb(t, s.m, s.data, nil))
@@ -346,7 +346,7 @@ func TestOneAfterTheOther(t *testing.T) {
 // TestANodeMoves: a node that announces another address is asked there, in the middle of a content.
 func TestANodeMoves(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, 100)
+	s := newStage(t, 600)
 	old, young := newWeb(t, s.m, s.data, nil), newWeb(t, s.m, s.data, nil)
 	h, err := cachehost.New(cachehost.Config{Source: cachehost.LAN})
 	if err != nil {
@@ -357,7 +357,7 @@ func TestANodeMoves(t *testing.T) {
 	h.Found("node", at(old))
 	var once atomic.Bool
 	stats := s.get(t, h, fetch.Options{
-		Limits: fetch.Limits{Total: fetch.NewLimit(4 << 20)},
+		Limits: fetch.Limits{Total: fetch.NewLimit(8 << 20)},
 		Progress: func(now fetch.Stats) {
 			if now.From.Cache > int64(len(s.data))/4 && once.CompareAndSwap(false, true) {
 				h.Found("node", at(young))

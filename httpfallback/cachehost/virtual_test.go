@@ -25,6 +25,7 @@ type node struct {
 	dead   atomic.Bool  // takes connections and never answers
 	gone   atomic.Bool  // takes none
 	silent atomic.Bool  // sends nothing of content
+	pace   atomic.Int64 // nanoseconds that a piece takes
 	status atomic.Int32 // of a look; 0 is 200
 	again  time.Duration
 	looks  atomic.Int32
@@ -35,6 +36,7 @@ type node struct {
 type world struct {
 	nodes  map[string]*node
 	origin atomic.Int32 // pieces that it gave
+	thin   atomic.Int64 // nanoseconds that it takes for a piece
 	data   []byte
 	m      *piecehash.Manifest
 }
@@ -97,6 +99,11 @@ func (s *nodeSource) Fetch(ctx context.Context, first, count int, _ fetch.Reason
 				return ctx.Err()
 			}
 		}
+		select {
+		case <-time.After(time.Duration(s.n.pace.Load())):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 		if s.n.gone.Load() {
 			return fault.New(fault.Unavailable, "connection reset")
 		}
@@ -117,6 +124,7 @@ func (w *world) give(ctx context.Context, i int, sink fetch.Sink) error {
 func (w *world) Fetch(ctx context.Context, first, count int, _ fetch.Reason, sink fetch.Sink) error {
 	for i := first; i < first+count; i++ {
 		w.origin.Add(1)
+		time.Sleep(time.Duration(w.thin.Load()))
 		if err := w.give(ctx, i, sink); err != nil {
 			return err
 		}
@@ -227,6 +235,40 @@ func TestASlowNodeIsNotDead(t *testing.T) {
 	})
 }
 
+// TestACrawlingNode: one that trickles does not hold up an update where the origin is quick, and is used where that is no quicker.
+// What the device's own limits hold back is not held against it.
+func TestACrawlingNode(t *testing.T) {
+	t.Parallel()
+	const perPiece = 5500 * time.Millisecond // 2.9 KiB/s: two pieces until it is judged
+	for name, c := range map[string]struct {
+		pace, thin, hold time.Duration
+		origin           int32 // pieces it gives in two fetches
+	}{
+		"quick origin": {perPiece, 0, 0, 6 + 8},
+		"thin line":    {perPiece, perPiece, 0, 6},
+		"own limit":    {0, 0, perPiece, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld("a")
+				h, n := w.hosts(t), w.nodes["http://a"]
+				n.pace.Store(int64(c.pace))
+				w.thin.Store(int64(c.thin))
+				v := h.NewVia(w.m.Content, w)
+				for range 2 {
+					s := &fetchtest.Sink{M: w.m, Hold: func(context.Context, int) { time.Sleep(c.hold) }}
+					if err := v.Fetch(t.Context(), 0, 8, fetch.Own, s); err != nil || len(s.Order()) != 8 {
+						t.Errorf("%v, pieces %v", err, s.Order())
+					}
+				}
+				if got := w.origin.Load(); got != c.origin {
+					t.Errorf("the origin gave %d pieces, want %d", got, c.origin)
+				}
+			})
+		})
+	}
+}
+
 // TestRefusals: a node that does not have a content, may not give it or cannot now is left alone for this content, as long as it
 // says within bounds, and is no worse for others.
 func TestRefusals(t *testing.T) {
@@ -294,6 +336,57 @@ func TestLinkedNodes(t *testing.T) {
 		w.get(t, v)
 		if w.origin.Load() != 16 || n.asked.Load() != 2 {
 			t.Errorf("link gone: the origin gave %d pieces, the node was asked %d times", w.origin.Load(), n.asked.Load())
+		}
+	})
+}
+
+// TestTheOriginWaits for a node that may deliver, for as long as it is told; and not where there is none, or none that has the content.
+func TestTheOriginWaits(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		nodes  []string
+		change func(n *node)
+		waits  bool
+	}{
+		"dead":    {[]string{"a"}, func(n *node) { n.gone.Store(true) }, true},
+		"busy":    {[]string{"a"}, func(n *node) { n.status.Store(http.StatusServiceUnavailable) }, true},
+		"unknown": {[]string{"a"}, func(n *node) { n.status.Store(http.StatusNotFound) }, false},
+		"nobody":  {nil, nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(c.nodes...)
+				h := w.hosts(t)
+				h.insist = time.Minute
+				for _, n := range w.nodes {
+					c.change(n)
+				}
+				v, began := h.NewVia(w.m.Content, w), time.Now()
+				err := v.Fetch(t.Context(), 0, 8, fetch.Own, &fetchtest.Sink{M: w.m})
+				if c.waits != fault.Is(err, fault.Unavailable) || c.waits == (err == nil) || (w.origin.Load() > 0) == c.waits {
+					t.Fatalf("%v, the origin gave %d pieces", err, w.origin.Load())
+				}
+				stats, err := fetch.File(t.Context(), fetchtest.NewPart(w.m), fetch.Options{Origin: v, Patience: 2 * time.Minute})
+				if err != nil || stats.From.Origin != int64(len(w.data)) || c.waits != (time.Since(began) >= time.Minute) || time.Since(began) > 90*time.Second {
+					t.Errorf("%v after %v: %+v", err, time.Since(began), stats)
+				}
+			})
+		})
+	}
+}
+
+// TestANodeComesInTime: the origin waits for it, and gives nothing.
+func TestANodeComesInTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld("a")
+		h, n := w.hosts(t), w.nodes["http://a"]
+		h.insist = 2 * time.Minute
+		n.dead.Store(true)
+		time.AfterFunc(20*time.Second, func() { n.dead.Store(false) })
+		stats, err := fetch.File(t.Context(), fetchtest.NewPart(w.m), fetch.Options{Origin: h.NewVia(w.m.Content, w), Patience: 3 * time.Minute})
+		if err != nil || stats.From.Origin != 0 || w.origin.Load() != 0 || stats.Elapsed >= h.insist {
+			t.Errorf("%v: %+v", err, stats)
 		}
 	})
 }

@@ -72,7 +72,7 @@ func (p *plug) unicast(b []byte, to netip.AddrPort) error {
 func (p *plug) Close() error { close(p.gone); return nil }
 
 // start gives the wire one more device, 192.0.2.i, and returns how many others it has found so far.
-func (w *wire) start(t *testing.T, ctx context.Context, wg *sync.WaitGroup, i int, listens bool) (found func() int) {
+func (w *wire) start(t *testing.T, ctx context.Context, wg *sync.WaitGroup, i int, listens bool, change func(*discovery)) (found func() int) {
 	t.Helper()
 	d, targets := testDiscovery(t)
 	var mu sync.Mutex
@@ -93,6 +93,9 @@ func (w *wire) start(t *testing.T, ctx context.Context, wg *sync.WaitGroup, i in
 	ip := netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
 	if listens {
 		d.Listen = []netip.AddrPort{netip.AddrPortFrom(ip, 7680)}
+	}
+	if change != nil {
+		change(d)
 	}
 	p := &plug{w: w, addr: netip.AddrPortFrom(ip, mdnsPort), in: make(chan letter, 4096), gone: make(chan struct{})}
 	w.mu.Lock()
@@ -125,7 +128,7 @@ func TestDevicesThatStartTogether(t *testing.T) {
 		var wg sync.WaitGroup
 		var found []func() int
 		for i := range n {
-			found = append(found, w.start(t, ctx, &wg, i+1, true))
+			found = append(found, w.start(t, ctx, &wg, i+1, true, nil))
 			time.Sleep(10 * time.Millisecond) // processes do not start in one instant
 		}
 		time.Sleep(20 * time.Millisecond)
@@ -155,9 +158,9 @@ func TestALateDeviceFindsAll(t *testing.T) {
 		defer cancel()
 		var w wire
 		var wg sync.WaitGroup
-		a, b := w.start(t, ctx, &wg, 1, true), w.start(t, ctx, &wg, 2, true)
+		a, b := w.start(t, ctx, &wg, 1, true, nil), w.start(t, ctx, &wg, 2, true, nil)
 		time.Sleep(20 * time.Second)
-		c, d := w.start(t, ctx, &wg, 3, true), w.start(t, ctx, &wg, 4, false)
+		c, d := w.start(t, ctx, &wg, 3, true, nil), w.start(t, ctx, &wg, 4, false, nil)
 		time.Sleep(50 * time.Millisecond)
 		if a() != 2 || b() != 2 || c() != 2 || d() != 3 {
 			t.Errorf("they found %d, %d, %d and %d", a(), b(), c(), d())
@@ -177,7 +180,7 @@ func TestASettledSiteIsQuiet(t *testing.T) {
 		var w wire
 		var wg sync.WaitGroup
 		for i := range n {
-			w.start(t, ctx, &wg, i+1, true)
+			w.start(t, ctx, &wg, i+1, true, nil)
 			time.Sleep(100 * time.Millisecond)
 		}
 		time.Sleep(2 * time.Minute)
@@ -204,7 +207,7 @@ func TestNobodyElseIsAnswered(t *testing.T) {
 		defer cancel()
 		var w wire
 		var wg sync.WaitGroup
-		w.start(t, ctx, &wg, 1, true)
+		w.start(t, ctx, &wg, 1, true, nil)
 		time.Sleep(10 * time.Second)
 		q, err := question(aPeer, true)
 		if err != nil {
