@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"time"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sync/errgroup"
@@ -146,7 +147,7 @@ func newCacheParts(opt cacheOptions, conf cachenode.Config, sw swarm.Config, log
 		return nil, err
 	}
 	p.gate = httpfallback.NewGate(httpfallback.GateConfig{Rate: opt.origin, MaxStreams: opt.streams, Log: log})
-	conf.Gate, conf.Swarm, conf.Bases = p.gate, cacheSwarm{p.swarm}, opt.origins
+	conf.Gate, conf.Swarm, conf.Bases = p.gate, cacheSwarm{p.swarm, time.Now()}, opt.origins
 	conf.Limits = fetch.Limits{Total: limitOf(opt.download), Devices: limitOf(opt.lan), Caches: limitOf(opt.cache)}
 	if p.node, err = cachenode.New(conf); err != nil {
 		return nil, errors.Join(err, p.gate.Close(), p.swarm.Close())
@@ -188,8 +189,17 @@ func (p *cacheParts) run(ctx context.Context, work func(context.Context) error) 
 	return g.Wait()
 }
 
+// findTime is how long a cache node waits for the first device to be found, before it takes itself to be alone.
+const findTime = 5 * time.Second
+
 // cacheSwarm is a swarm.Node as package cachenode knows it.
-type cacheSwarm struct{ *swarm.Node }
+type cacheSwarm struct {
+	*swarm.Node
+	since time.Time
+}
+
+// Alone implements cachenode.Swarm.
+func (s cacheSwarm) Alone() bool { return time.Since(s.since) >= findTime && len(s.Peers()) == 0 }
 
 // Join implements cachenode.Swarm.
 func (s cacheSwarm) Join(h cachenode.Holding) (cachenode.Room, error) {
