@@ -142,6 +142,7 @@ func newCacheParts(opt cacheOptions, conf cachenode.Config, sw swarm.Config, log
 	sw.Listen, sw.Peers, sw.Group, sw.UploadRate, sw.Log = opt.listen, opt.peers, opt.group, opt.upload, log
 	sw.Discover = len(opt.listen) == 0 || !opt.listen[0].Addr().IsLoopback()
 	sw.Limits = swarmLimits(opt.connections, opt.memory)
+	sw.Limits.Handshakes, sw.Limits.DialsPerSec = atOnce, atOnce
 	p := new(cacheParts)
 	if p.swarm, err = swarm.New(sw); err != nil {
 		return nil, err
@@ -188,6 +189,10 @@ func (p *cacheParts) run(ctx context.Context, work func(context.Context) error) 
 	})
 	return g.Wait()
 }
+
+// atOnce is how many devices may come to a cache node at once, and in a second from one address: all of a site that starts
+// together, behind one router.
+const atOnce = 256
 
 // findTime is how long a cache node waits for the first device to be found, before it takes itself to be alone.
 const findTime = 5 * time.Second
