@@ -237,9 +237,9 @@ func seal(ctx context.Context, part *store.Partial) error {
 // fetch brings what the part lacks, from the devices around and from the origin.
 func (c *content) fetch(ctx context.Context, part *store.Partial) (fetch.Stats, error) {
 	n := c.node
-	opt := fetch.Options{Limits: n.cfg.Limits, Log: n.log, Progress: c.progress()}
+	opt := fetch.Options{Limits: n.cfg.Limits, Log: n.log, Progress: c.progress(), Warm: true}
 	if seat := c.share(part); seat != nil {
-		opt.Site, opt.Self = seat, n.cfg.Swarm.ID()
+		opt.Site, opt.Self, opt.Warm = seat, n.cfg.Swarm.ID(), n.cfg.Swarm.Alone()
 	}
 	if part.Bitmap().Full() {
 		return fetch.Stats{Resumed: part.Manifest().Length()}, nil

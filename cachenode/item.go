@@ -42,6 +42,8 @@ type Swarm interface {
 	ID() fetch.PeerID
 	// Join shares content, in whole or in part. The same content is joined once at a time.
 	Join(h Holding) (Room, error)
+	// Alone reports whether no device is connected, though there was time to find one: then nobody need be waited for.
+	Alone() bool
 }
 
 // Room is one content shared with the members of the site. One that nobody hears just serves.

@@ -20,6 +20,8 @@ type lanSwarm struct {
 	lan *fetchtest.LAN
 	m   *piecehash.Manifest
 
+	alone bool
+
 	mu    sync.Mutex
 	inUse bool // guarded by mu
 	joins int  // guarded by mu
@@ -27,6 +29,7 @@ type lanSwarm struct {
 }
 
 func (s *lanSwarm) ID() fetch.PeerID { return "node" }
+func (s *lanSwarm) Alone() bool      { return s.alone }
 
 func (s *lanSwarm) Join(h Holding) (Room, error) {
 	s.mu.Lock()
@@ -138,4 +141,25 @@ func TestForbiddenLater(t *testing.T) {
 		}
 		w.stop()
 	})
+}
+
+// TestAloneNobodyIsWaitedFor: where no device is connected the origin is asked at once. Else devices get a moment to say what
+// they have.
+func TestAloneNobodyIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	const moment = 150 * time.Millisecond
+	for _, alone := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, 1<<20)
+			w.line(1 << 30)
+			s := &lanSwarm{t: t, lan: &fetchtest.LAN{}, m: w.m, alone: alone}
+			w.run(func(c *Config) { c.Swarm = s })
+			start := time.Now()
+			wants(t, "cold", w.ask("GET", w.m.Root()), 200, w.data)
+			if took := time.Since(start); alone && took >= moment || !alone && took < moment {
+				t.Errorf("alone %v: it took %v", alone, took)
+			}
+			w.stop()
+		})
+	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/swarm/table"
 )
 
@@ -44,6 +45,9 @@ func (e evBan) apply(t *table.Table, _ time.Time)        { t.Banned(e.id) }
 // loop owns the table of peers until ctx ends.
 func (n *Node) loop(ctx context.Context, d *dialler) {
 	t := table.New(n.self, n.bans)
+	if n.cfg.Role == fetch.Cache { // what it has nobody should have to search for
+		t.KeepAll()
+	}
 	for _, s := range n.statics {
 		t.Found(time.Now(), s.id, s.target, true)
 	}

@@ -88,8 +88,7 @@ func (r turn) note(b *bench) string {
 func (b *bench) coldOne() outcome {
 	b.t.Helper()
 	bound := b.oneCurl()
-	node := b.startNode()
-	r := b.play(company{node: node, curls: []*line.Device{b.lineUpCurl(b.Hosts[1], b.nodeURL())}}, 0)
+	r := b.play(company{node: b.oldNode(), curls: []*line.Device{b.lineUpCurl(b.Hosts[1], b.nodeURL())}}, 0)
 	b.checkOnce(r)
 	return outcome{[]float64{bound / r.seconds, r.copies(b)}, r.idle, r.note(b)}
 }
@@ -97,7 +96,7 @@ func (b *bench) coldOne() outcome {
 // coldMany is a dozen clients without an agent that ask at once.
 func (b *bench) coldMany() outcome {
 	b.t.Helper()
-	c := company{node: b.startNode()}
+	c := company{node: b.oldNode()}
 	for _, h := range b.Hosts[1:] {
 		c.curls = append(c.curls, b.lineUpCurl(h, b.nodeURL()))
 	}

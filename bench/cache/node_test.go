@@ -3,6 +3,7 @@ package cache
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -17,8 +18,15 @@ import (
 // patience is how long anybody may need for a file.
 const patience = 10 * time.Minute
 
-// scrubbing says whether the node looked for rot while it was measured.
-const scrubbing = "none (this node has none)"
+// scrubbing says whether the node looks for rot while it is measured, by the flags that it has.
+func (b *bench) scrubbing() string {
+	out, err := exec.Command(b.bin, "cache", "run", "--help").CombinedOutput()
+	b.must(err)
+	if strings.Contains(string(out), "--scrub") {
+		return "as it is without a flag"
+	}
+	return "none, this node has no such thing"
+}
 
 // stored is what a node prints when it has all of the content.
 const stored = `{"event":"stored"`
@@ -46,6 +54,17 @@ func (b *bench) startNode(args ...string) *line.Device {
 	d.LetGo(b.t)
 	_, err := d.Out.Listening(10 * time.Second)
 	b.must(err)
+	return d
+}
+
+// rest is how long a node has run when clients come to an old one: it knows by then who is around.
+const rest = 6 * time.Second
+
+// oldNode starts a cold node that has run for a while, as one that is always on.
+func (b *bench) oldNode() *line.Device {
+	b.t.Helper()
+	d := b.startNode()
+	time.Sleep(rest)
 	return d
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"time"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sync/errgroup"
@@ -141,12 +142,13 @@ func newCacheParts(opt cacheOptions, conf cachenode.Config, sw swarm.Config, log
 	sw.Listen, sw.Peers, sw.Group, sw.UploadRate, sw.Log = opt.listen, opt.peers, opt.group, opt.upload, log
 	sw.Discover = len(opt.listen) == 0 || !opt.listen[0].Addr().IsLoopback()
 	sw.Limits = swarmLimits(opt.connections, opt.memory)
+	sw.Limits.Handshakes, sw.Limits.DialsPerSec = atOnce, atOnce
 	p := new(cacheParts)
 	if p.swarm, err = swarm.New(sw); err != nil {
 		return nil, err
 	}
 	p.gate = httpfallback.NewGate(httpfallback.GateConfig{Rate: opt.origin, MaxStreams: opt.streams, Log: log})
-	conf.Gate, conf.Swarm, conf.Bases = p.gate, cacheSwarm{p.swarm}, opt.origins
+	conf.Gate, conf.Swarm, conf.Bases = p.gate, cacheSwarm{p.swarm, time.Now()}, opt.origins
 	conf.Limits = fetch.Limits{Total: limitOf(opt.download), Devices: limitOf(opt.lan), Caches: limitOf(opt.cache)}
 	if p.node, err = cachenode.New(conf); err != nil {
 		return nil, errors.Join(err, p.gate.Close(), p.swarm.Close())
@@ -188,8 +190,21 @@ func (p *cacheParts) run(ctx context.Context, work func(context.Context) error) 
 	return g.Wait()
 }
 
+// atOnce is how many devices may come to a cache node at once, and in a second from one address: all of a site that starts
+// together, behind one router.
+const atOnce = 256
+
+// findTime is how long a cache node waits for the first device to be found, before it takes itself to be alone.
+const findTime = 5 * time.Second
+
 // cacheSwarm is a swarm.Node as package cachenode knows it.
-type cacheSwarm struct{ *swarm.Node }
+type cacheSwarm struct {
+	*swarm.Node
+	since time.Time
+}
+
+// Alone implements cachenode.Swarm.
+func (s cacheSwarm) Alone() bool { return time.Since(s.since) >= findTime && len(s.Peers()) == 0 }
 
 // Join implements cachenode.Swarm.
 func (s cacheSwarm) Join(h cachenode.Holding) (cachenode.Room, error) {

@@ -105,3 +105,43 @@ func TestEndlessHeadersEnd(t *testing.T) {
 		t.Error("the connection stays open")
 	}
 }
+
+// taker is a ResponseWriter that takes whole sources, as that of net/http does with files.
+type taker struct {
+	http.ResponseWriter
+	files, others int
+}
+
+func (k *taker) ReadFrom(src io.Reader) (int64, error) {
+	if l, ok := src.(*io.LimitedReader); ok {
+		if _, ok := l.R.(*os.File); ok {
+			k.files++
+			return io.Copy(io.Discard, src)
+		}
+	}
+	k.others++
+	return io.Copy(io.Discard, src)
+}
+
+// TestWriterHandsOverFiles: every chunk reaches the connection as a file under one limit, which is what the kernel copies by
+// itself (sendfile); and the connections of a limited listener still take it.
+func TestWriterHandsOverFiles(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(name, make([]byte, 2*steadyChunk+7), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	k := new(taker)
+	if n, err := NewWriter(k).ReadFrom(&io.LimitedReader{R: f, N: 2*steadyChunk + 1}); err != nil || n != 2*steadyChunk+1 || k.files != 3 || k.others != 0 {
+		t.Errorf("%d bytes, %v; %d chunks were files, %d were not", n, err, k.files, k.others)
+	}
+	var conn net.Conn = &limitedConn{}
+	if _, ok := conn.(io.ReaderFrom); !ok {
+		t.Error("a limited connection does not take files")
+	}
+}

@@ -13,7 +13,8 @@ import (
 // Which links a device has. In a site of up to MeshMost devices it has one to each. In a larger one it dials the few to
 // which it ranks best by a hash of the pair, and takes who comes to it, up to a bound. The hash is the same for both ends,
 // so that most of the choices are mutual; it makes the graph a random one, which is in one piece when everybody chooses
-// three or more. Who cannot be reached makes room for the next. Static peers are linked whatever the size.
+// three or more. Who cannot be reached makes room for the next. Static peers are linked whatever the size. A device that keeps
+// all (a cache node) dials everybody it finds and gives nobody up: others need not know what it is to have a link to it.
 //
 // A content that only some share may lie between devices that have no link to each other. While a device is short of links
 // that share what it has joined (Thin), it dials ever more of the others; those that share nothing are given up first.
@@ -33,6 +34,7 @@ const (
 
 // choice is what the table knows of the size of the site.
 type choice struct {
+	all   bool // links are kept to everybody, however many
 	large bool
 	thin  bool
 	extra int       // picks because of thin
@@ -57,6 +59,9 @@ func byRank(a, b *known) int { return cmp.Compare(a.rank, b.rank) }
 // Thin says whether some content has too few links that share it.
 func (t *Table) Thin(yes bool) { t.thin = yes }
 
+// KeepAll makes it the table of a device that has a link to everybody.
+func (t *Table) KeepAll() { t.all = true }
+
 // Large reports whether the site has more devices than links.
 func (t *Table) Large() bool { return t.large }
 
@@ -68,7 +73,7 @@ func (t *Table) choose(now time.Time) time.Time {
 			alive++
 		}
 	}
-	if was := t.large; was && alive >= meshAgain || alive > MeshMost {
+	if was := t.large; !t.all && (was && alive >= meshAgain || alive > MeshMost) {
 		t.large = true
 	} else {
 		if t.large = false; was {

@@ -164,6 +164,35 @@ func TestALargeSiteIsInOnePiece(t *testing.T) {
 	}
 }
 
+// TestACacheNodeIsLinkedToAll in a large site, whoever has the lower id, and the devices have hardly more links for it.
+func TestACacheNodeIsLinkedToAll(t *testing.T) {
+	t.Parallel()
+	const n = 200
+	for _, hub := range []peer.ID{"device-000", "device-100", "device-199"} {
+		s := newSite(n)
+		s.tables[hub].KeepAll()
+		s.run(30 * time.Second)
+		of := make(map[peer.ID]int)
+		for k := range s.links {
+			of[k[0]]++
+			of[k[1]]++
+		}
+		if of[hub] != n-1 {
+			t.Errorf("%s has links to %d of %d devices", hub, of[hub], n-1)
+		}
+		for id, links := range of {
+			if id != hub && links > mostAtOnce {
+				t.Errorf("%s has %d links", id, links)
+			}
+		}
+		links := len(s.links)
+		s.run(30 * time.Second)
+		if len(s.links) != links {
+			t.Errorf("%d links became %d, though nothing happened", links, len(s.links))
+		}
+	}
+}
+
 // TestAContentOfFew: devices that share something that few of a large site share find each other.
 func TestAContentOfFew(t *testing.T) {
 	t.Parallel()
