@@ -61,7 +61,7 @@ func (c *content) openStored(item *Item) error {
 			old := item
 			item = &Item{Manifest: f.Manifest()}
 			if old != nil {
-				item.Name, item.Origins = old.Name, old.Origins
+				item.Name, item.Origins, item.Hints = old.Name, old.Origins, old.Hints
 			}
 		}
 	case item == nil && errors.Is(err, store.ErrNotFound):

@@ -27,10 +27,12 @@ func (n *Node) webOrigin(item *Item) (originCloser, error) {
 		urls = append(urls, httpfallback.ContentURL(b, item.Manifest.Root()))
 	}
 	urls = append(urls, item.Origins...)
-	if len(urls) == 0 {
+	if len(urls)+len(item.Hints) == 0 {
 		return nil, nil
 	}
-	o, err := httpfallback.NewOrigin(httpfallback.OriginConfig{Gate: n.cfg.Gate, Content: item.Manifest.Content, URLs: urls, Log: n.log})
+	o, err := httpfallback.NewOrigin(httpfallback.OriginConfig{
+		Gate: n.cfg.Gate, Content: item.Manifest.Content, URLs: urls, Hints: item.Hints, Log: n.log,
+	})
 	if err != nil { // a nil *Origin in the interface would not be nil
 		return nil, err
 	}

@@ -149,6 +149,9 @@ func merge(items map[piecehash.Root]*Item, item *Item) {
 			both.Origins = append(slices.Clip(both.Origins), u)
 		}
 	}
+	if len(both.Hints) == 0 {
+		both.Hints = item.Hints
+	}
 	items[root] = &both
 }
 

@@ -62,7 +62,7 @@ const homes = `
 	github.com/smallstep/pkcs7:                                        install
 	golang.org/x/crypto/blake2b:                                       install metadata/metadatatest
 	go.etcd.io/bbolt:                                                  store
-	github.com/goccy/go-yaml/...:                                      agent
+	github.com/goccy/go-yaml/...:                                      agent cmd/dunlin
 	github.com/danielgtaylor/huma/v2/...:                              agent
 	modernc.org/sqlite:                                                depot
 	github.com/jackc/pgx/v5/...:                                       depot
