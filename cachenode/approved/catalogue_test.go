@@ -25,14 +25,15 @@ import (
 
 // world is an organisation with a publisher, whose depot is a TLS server that can go away.
 type world struct {
-	t    *testing.T
-	org  *metadatatest.Org
-	acme *metadatatest.Publisher
-	ca   *metadatatest.Authority
-	url  string
-	dir  string // of the node
-	log  bytes.Buffer
-	gate *httpfallback.Gate
+	t       *testing.T
+	org     *metadatatest.Org
+	acme    *metadatatest.Publisher
+	ca      *metadatatest.Authority
+	url     string
+	dir     string // of the node
+	log     bytes.Buffer
+	gate    *httpfallback.Gate
+	content []string // base URLs of the depot
 
 	mu   sync.Mutex // guards away and org
 	away bool
@@ -43,6 +44,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{
 		t: t, org: metadatatest.NewOrg(t, time.Now(), "pilot", "broad", "lab"), ca: metadatatest.NewAuthority(t, "depot CA", time.Now()),
 		dir: filepath.Join(t.TempDir(), "node"), gate: httpfallback.NewGate(httpfallback.GateConfig{}),
+		content: []string{"http://depot.example/"},
 	}
 	t.Cleanup(func() { w.gate.Close() })
 	w.acme = w.org.Trust("acme")
@@ -86,7 +88,7 @@ func (w *world) open(rings ...string) *Catalogue {
 	}
 	c, err := Open(Config{
 		Dir: w.dir, Anchors: member.Anchors{Root: w.org.Anchor(), Authority: w.ca.PEM}, Depots: []string{w.url}, Rings: rings,
-		Content: []string{"http://depot.example/"}, ID: "node", Log: slog.New(slog.NewTextHandler(&w.log, nil)),
+		Content: w.content, ID: "node", Log: slog.New(slog.NewTextHandler(&w.log, nil)),
 	})
 	if err != nil {
 		w.t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/dunlin-project/dunlin/cachenode"
 	"github.com/dunlin-project/dunlin/cachenode/approved"
 	"github.com/dunlin-project/dunlin/internal/fault"
 )
@@ -43,6 +44,8 @@ func cacheCommand() *cli.Command {
 				&cli.StringFlag{Name: "content", Usage: "`FOLDER` of the metainfo files; who may write there decides what is fetched from where"},
 				&cli.DurationFlag{Name: "interval", Value: approved.DefaultInterval, Usage: "`DURATION` between two questions to the depot"},
 				&cli.BoolFlag{Name: "prefetch", Usage: "fetch what is approved or in the folder before anybody asks (default: if the node has joined)"},
+				&cli.StringFlag{Name: "prefetch-window", Usage: "do so only at these `TIMES` of the day, such as 22:00-06:00 (default: always)"},
+				rateFlag("prefetch-rate", "what nobody has asked for"),
 			),
 			Action: cacheRun,
 		}, {
@@ -83,6 +86,7 @@ type cacheOptions struct {
 	insist   bool             // that address for metrics, or nothing
 	content  string           // "": no folder
 	prefetch bool
+	ahead    cachenode.Prefetch
 	reserve  int64
 	origins  []string
 	peers    []string
@@ -139,6 +143,9 @@ func cacheOptionsOf(c *cli.Context) (opt cacheOptions, err error) {
 	}
 	if opt.reserve, err = parseSize(c.String("reserve")); err != nil {
 		return opt, fault.New(fault.Usage, "%s: --reserve: %w", name, err)
+	}
+	if opt.ahead, err = prefetchOf(c, opt.prefetch); err != nil {
+		return opt, err
 	}
 	opt.transferLimits, err = limitsOf(c)
 	return opt, err

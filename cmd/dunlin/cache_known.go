@@ -20,6 +20,7 @@ import (
 	"github.com/dunlin-project/dunlin/cachenode/approved"
 	"github.com/dunlin-project/dunlin/httpfallback"
 	"github.com/dunlin-project/dunlin/internal/fault"
+	"github.com/dunlin-project/dunlin/internal/window"
 	"github.com/dunlin-project/dunlin/metadata"
 	"github.com/dunlin-project/dunlin/metadata/member"
 	"github.com/dunlin-project/dunlin/piecehash"
@@ -40,12 +41,15 @@ func (o cacheOptions) approvals() string { return filepath.Join(o.dir, "approval
 
 // cacheSettings gives the flags of c what the settings file says.
 func cacheSettings(c *cli.Context, skip ...string) error {
-	run := find(cacheCommand().Subcommands, "run")
-	if c.Command.Name != run.Name {
+	if c.Command.Name != "run" {
 		skip = append(skip, "listen") // the node that runs has the address
 	}
-	file := flagFile{c.String("config"), slices.DeleteFunc(run.Flags, commandLineOnly)}
-	return file.apply(c, c.IsSet("config"), skip...)
+	return flagFile{c.String("config"), cacheSettingsFlags()}.apply(c, c.IsSet("config"), skip...)
+}
+
+// cacheSettingsFlags are those that the settings file may speak of.
+func cacheSettingsFlags() []cli.Flag {
+	return slices.DeleteFunc(find(cacheCommand().Subcommands, "run").Flags, commandLineOnly)
 }
 
 // commandLineOnly are flags of a cache node that no settings file has: they are about one run of the command.
@@ -74,6 +78,20 @@ func (o *cacheOptions) follow(c *cli.Context) (err error) {
 		o.prefetch = o.joined
 	}
 	return nil
+}
+
+// prefetchOf is what is fetched that nobody has asked for, and when.
+func prefetchOf(c *cli.Context, on bool) (p cachenode.Prefetch, err error) {
+	p.On = on
+	if p.Window, err = window.Parse(c.String("prefetch-window")); err != nil {
+		return p, fault.New(fault.Usage, "%s: --prefetch-window: %w", c.Command.FullName(), err)
+	}
+	if text := c.String("prefetch-rate"); text != "" {
+		if p.Rate, err = parseSize(text); err != nil {
+			return p, fault.New(fault.Usage, "%s: --prefetch-rate: %w", c.Command.FullName(), err)
+		}
+	}
+	return p, nil
 }
 
 // cacheKnown is what a node knows. It outlives the node's link to devices, which changes with the group that the organisation

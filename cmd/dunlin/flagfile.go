@@ -162,6 +162,7 @@ func textOf(n ast.Node) (string, error) {
 		return n.Value, nil
 	case *ast.NullNode:
 		return "", fmt.Errorf("%s: there is no value", place(n))
+	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode:
 	case ast.ScalarNode:
 		return n.GetToken().Value, nil
 	}

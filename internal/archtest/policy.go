@@ -14,6 +14,7 @@ const layers = `
 	internal/durable:   internal/fault
 	internal/filelock:  internal/fault
 	internal/archive:   internal/fault
+	internal/window:    internal/fault
 	internal/publicweb:
 
 	metadata:           base piecehash
@@ -25,7 +26,7 @@ const layers = `
 	httpfallback:       base piecehash fetch
 	install:            base piecehash metadata store internal/archive
 	agent:              base piecehash metadata store fetch httpfallback install internal/measure
-	cachenode:          base piecehash metadata store fetch httpfallback internal/publicweb internal/measure
+	cachenode:          base piecehash metadata store fetch httpfallback internal/publicweb internal/measure internal/window
 	depot:              base piecehash metadata store fetch httpfallback internal/publicweb
 	publish:            base piecehash metadata internal/archive
 
