@@ -16,6 +16,7 @@ import (
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/internal/filelock"
 	"github.com/dunlin-project/dunlin/metadata"
+	"github.com/dunlin-project/dunlin/metadata/member"
 	"github.com/dunlin-project/dunlin/store"
 )
 
@@ -43,10 +44,10 @@ type Agent struct {
 	log     *slog.Logger
 	dir     stateDir
 	id      string
-	times   schedule
+	times   member.Schedule
 	gate    *httpfallback.Gate
 	store   *store.Store
-	source  *source
+	source  *member.Source
 	device  *device
 	limits  fetch.Limits // of all downloads together
 	metrics *metrics
@@ -75,7 +76,7 @@ func New(cfg Config, opt Options) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{cfg: cfg, opt: opt, log: opt.Log, dir: stateDir(cfg.StateDir), id: DeviceID(key), tries: tries{}}
-	a.times = newSchedule(a.id, time.Duration(cfg.Interval))
+	a.times = member.NewSchedule(a.id, time.Duration(cfg.Interval))
 	a.gate = httpfallback.NewGate(httpfallback.GateConfig{
 		Rate: int64(cfg.Limits.Origin), MaxStreams: cfg.Limits.Streams, UserAgent: "dunlin/" + opt.Version, Log: opt.Log,
 	})
@@ -111,21 +112,23 @@ func newLimit(rate Bytes) *fetch.Limit {
 
 // trust builds what hangs on the anchors of trust.
 func (a *Agent) trust() error {
-	anchor, authority, err := a.dir.anchors()
+	anchors, err := a.dir.anchors()
 	if err != nil {
 		return err
 	}
-	pins, err := a.cfg.pins(authority)
-	if err != nil {
-		return err
+	pins := a.cfg.Pins
+	if len(pins) == 0 {
+		if pins, err = anchors.Pins(); err != nil {
+			return err
+		}
 	}
-	a.source, err = newSource(metadata.ClientConfig{
-		Dir: a.dir.metadata(), Anchor: anchor, Depots: a.cfg.Depots, CA: authority, Pins: pins, Ring: a.cfg.Ring, Log: a.log,
+	a.source, err = member.NewSource(metadata.ClientConfig{
+		Dir: a.dir.metadata(), Anchor: anchors.Root, Depots: a.cfg.Depots, CA: anchors.Authority, Pins: pins, Ring: a.cfg.Ring, Log: a.log,
 	})
 	if err != nil {
 		return err
 	}
-	a.device, err = newDevice(a.cfg, a.dir, anchor, a.log)
+	a.device, err = newDevice(a.cfg, a.dir, anchors.Root, a.log)
 	return err
 }
 
@@ -184,7 +187,7 @@ func (a *Agent) cycles(ctx context.Context) error {
 		if failures++; err == nil || fault.Is(err, fault.Refused) || fault.Is(err, fault.Install) {
 			failures = 0 // asking sooner changes neither what policy refuses nor what an update does
 		}
-		next := a.times.next(time.Now(), failures)
+		next := a.times.Next(time.Now(), failures)
 		a.settle(next)
 		if !sleepUntil(ctx, next) {
 			return nil

@@ -31,7 +31,7 @@ func TestCyclesKeepToTheirTimes(t *testing.T) {
 			t.Errorf("%v cycles at the start", count())
 		}
 		first := a.Status().Next
-		if wait := time.Until(first); wait <= 0 || wait > time.Hour || !first.Equal(a.times.next(time.Now(), 0)) {
+		if wait := time.Until(first); wait <= 0 || wait > time.Hour || !first.Equal(a.times.Next(time.Now(), 0)) {
 			t.Errorf("the next is at %v", first)
 		}
 		time.Sleep(time.Until(first.Add(23*time.Hour + time.Second)))

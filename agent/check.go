@@ -46,7 +46,7 @@ func (a *Agent) verify(ctx context.Context, w *work, f *store.File) (*install.Ve
 	}
 	defer payload.Close()
 	return a.device.installer.Verify(ctx, install.Request{
-		Payload: payload, Bundle: w.bundle, Update: w.Key, Version: w.Update.Version, Signature: signature, Now: w.view.Now(),
+		Payload: payload, Bundle: w.Bundle, Update: w.Key, Version: w.Update.Version, Signature: signature, Now: w.View.Now(),
 	})
 }
 

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"bytes"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -15,7 +14,7 @@ import (
 
 	"github.com/dunlin-project/dunlin/internal/durable"
 	"github.com/dunlin-project/dunlin/internal/fault"
-	"github.com/dunlin-project/dunlin/metadata"
+	"github.com/dunlin-project/dunlin/metadata/member"
 )
 
 const (
@@ -114,7 +113,7 @@ func WriteConfig(path string, e Enrolment) error {
 		return err
 	}
 	if err := writeAnchors(stateDir(c.withDefaults().StateDir), e); err != nil {
-		return err
+		return fmt.Errorf("enrol device: %w", err)
 	}
 	text, err := c.encode()
 	if err != nil {
@@ -130,28 +129,7 @@ func WriteConfig(path string, e Enrolment) error {
 }
 
 func writeAnchors(dir stateDir, e Enrolment) error {
-	if len(e.ApprovalsRoot) == 0 || len(e.ApprovalsRoot) > maxAnchor {
-		return fault.New(fault.Usage, "enrol device: the approvals' root has %d bytes, want 1 to %d", len(e.ApprovalsRoot), maxAnchor)
-	}
-	if block, _ := pem.Decode(e.CAPEM); len(e.CAPEM) > 0 && block == nil {
-		return fault.New(fault.Usage, "enrol device: the depot's authority is not in PEM")
-	}
-	if err := dir.make(); err != nil {
-		return err
-	}
-	old, err := readBounded(dir.anchor(), maxAnchor)
-	if err == nil && !bytes.Equal(old, e.ApprovalsRoot) && !e.Replace {
-		return fault.WithHint(fault.New(fault.Refused, "enrol device: %s already trusts another organisation", dir),
-			"if this device is to change hands, run join again with --replace")
-	}
-	// The anchor of trust comes last: without it the agent does not start.
-	if err := durable.WriteFile(dir.authority(), e.CAPEM, anchorMode); err != nil {
-		return fmt.Errorf("enrol device: %w", err)
-	}
-	if err := durable.WriteFile(dir.anchor(), e.ApprovalsRoot, anchorMode); err != nil {
-		return fmt.Errorf("enrol device: %w", err)
-	}
-	return nil
+	return member.Anchors{Root: e.ApprovalsRoot, Authority: e.CAPEM}.Write(string(dir), e.Replace)
 }
 
 const configHead = `# Settings of the Dunlin agent. Every key is optional but depots and ring, which "dunlin join" has written.
@@ -170,16 +148,4 @@ func (c Config) encode() ([]byte, error) {
 		return nil, err
 	}
 	return out, nil
-}
-
-// pins returns what the depots are pinned to.
-func (c Config) pins(authority []byte) ([]metadata.Pin, error) {
-	if len(c.Pins) > 0 || len(authority) == 0 {
-		return c.Pins, nil
-	}
-	cert, err := parseAuthority(authority)
-	if err != nil {
-		return nil, err
-	}
-	return []metadata.Pin{metadata.PinOf(cert)}, nil
 }

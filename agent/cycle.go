@@ -10,6 +10,7 @@ import (
 	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/metadata"
+	"github.com/dunlin-project/dunlin/metadata/member"
 )
 
 // cycle is one round, with its beginning and its end in status, metrics and log. Its error is that of the worst thing that
@@ -40,35 +41,36 @@ func (a *Agent) cycle(ctx context.Context) error {
 // round is the life of a device, once: ask, decide, get, install (design, section 3). What goes wrong with one update
 // keeps no other from its turn.
 func (a *Agent) round(ctx context.Context, now time.Time) error {
-	a.meet(ctx, a.source.last(now))
-	got, syncErr := a.source.sync(ctx, now)
-	a.tellSync(got.view, syncErr)
-	if got.view == nil {
+	a.meet(ctx, a.source.Last(now))
+	got, errs := a.source.Sync(ctx, now)
+	syncErr := worstOf(errs)
+	a.tellSync(got.View, syncErr)
+	if got.View == nil {
 		return syncErr
 	}
-	a.meet(ctx, got.view)
-	a.caches.signed(got.view)
-	if behind := got.view.ClockBehind(); behind > 0 {
+	a.meet(ctx, got.View)
+	a.caches.signed(got.View)
+	if behind := got.View.ClockBehind(); behind > 0 {
 		a.log.WarnContext(ctx, "the clock of this machine is behind what the signed metadata proves", slog.Duration("behind", behind))
 	}
-	if len(got.view.Fleet().Policy) > 0 {
+	if len(got.View.Fleet().Policy) > 0 {
 		a.log.WarnContext(ctx, "the organisation has signed a policy, which this version does not apply: update dunlin on this machine")
 	}
 	have, err := a.device.inventory(ctx)
 	if err != nil {
 		return err
 	}
-	d := plan(surveyOf(got.view, a.cfg.Ring, have, a.device.rules), a.device.policy(a.id), got.view.Now())
+	d := plan(surveyOf(got.View, a.cfg.Ring, have, a.device.rules), a.device.policy(a.id), got.View.Now())
 	a.board.list(a.remember(d.updates))
-	errs := append(d.refused, syncErr)
+	errs = append(d.refused, syncErr)
 	a.tries.keepOnly(d.jobs)
 	errs = append(errs, a.work(ctx, d.jobs, got)...)
-	a.tidy(ctx, got.view)
+	a.tidy(ctx, got.View)
 	return worstOf(errs)
 }
 
 // work does the jobs, one after the other. A job whose needs were not met in this cycle waits for the next.
-func (a *Agent) work(ctx context.Context, jobs []Job, got synced) []error {
+func (a *Agent) work(ctx context.Context, jobs []Job, got member.Synced) []error {
 	var errs []error
 	failed := make(map[metadata.Key]bool)
 	for _, j := range jobs {
@@ -86,7 +88,7 @@ func (a *Agent) work(ctx context.Context, jobs []Job, got synced) []error {
 			})
 			continue
 		}
-		err := a.do(ctx, &work{Job: j, synced: got})
+		err := a.do(ctx, &work{Job: j, Synced: got})
 		a.metrics.jobs.WithLabelValues(string(metadata.ActionInstall), outcome(err)).Inc()
 		if ctx.Err() != nil {
 			return append(errs, err)
@@ -109,7 +111,7 @@ func firstOf(keys []metadata.Key, in map[metadata.Key]bool) *metadata.Key {
 // work is one job on its way.
 type work struct {
 	Job
-	synced
+	member.Synced
 	done    *Transfer   // what the fetches that have ended brought
 	picture *fetch.View // of the fetch that runs; never changed
 	here    bool        // the payload has arrived
@@ -234,3 +236,32 @@ func expiries(view *metadata.View) []Expiry {
 	slices.SortStableFunc(out, func(a, b Expiry) int { return a.Expires.Compare(b.Expires) })
 	return out
 }
+
+// worstOf returns the error that decides for several, or nil.
+func worstOf(errs []error) error {
+	worst, n := fault.WorstOf(errs...), 0
+	for _, err := range errs {
+		if err != nil {
+			n++
+		}
+	}
+	if n > 1 {
+		return &severalError{worst, n - 1}
+	}
+	return worst
+}
+
+// severalError is the worst of several errors; the others are in the status.
+type severalError struct {
+	worst  error
+	others int
+}
+
+func (e *severalError) Error() string {
+	if e.others == 1 {
+		return e.worst.Error() + " (and one more, see dunlin status)"
+	}
+	return e.worst.Error() + " (and more, see dunlin status)"
+}
+
+func (e *severalError) Unwrap() error { return e.worst }

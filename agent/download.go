@@ -136,7 +136,7 @@ func (a *Agent) origin(w *work) (*httpfallback.Origin, error) {
 
 // bases returns where the organisation says that content is, best first.
 func (a *Agent) bases(w *work) []string {
-	return slices.Concat(w.view.Fleet().Origins, w.Offer.Publisher().Origins, a.cfg.Content)
+	return slices.Concat(w.View.Fleet().Origins, w.Offer.Publisher().Origins, a.cfg.Content)
 }
 
 func contentURLs(bases []string, c piecehash.Content) []string {
@@ -153,7 +153,7 @@ func (a *Agent) manifest(ctx context.Context, w *work, c piecehash.Content) (*pi
 	if c.LayerSize() == 0 {
 		return c.Prove(nil)
 	}
-	m, err := w.client.Layer(ctx, c)
+	m, err := w.Client.Layer(ctx, c)
 	if err == nil || ctx.Err() != nil {
 		return m, err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/metadata"
+	"github.com/dunlin-project/dunlin/metadata/member"
 	"github.com/dunlin-project/dunlin/piecehash"
 )
 
@@ -254,7 +255,7 @@ func (pl *planner) notYet(c candidate) verdict {
 // inShare decides whether a device is among the first bp basis points of a rollout. A device that is in stays in when the
 // share grows; which devices come first differs from update to update.
 func inShare(device string, key metadata.Key, version string, bp int) bool {
-	place := stableHash("share", device, key.Publisher, key.ID, version) % metadata.FullShare
+	place := member.StableHash("share", device, key.Publisher, key.ID, version) % metadata.FullShare
 	return place < uint64(max(0, bp))
 }
 

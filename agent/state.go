@@ -14,26 +14,23 @@ import (
 
 	"github.com/dunlin-project/dunlin/internal/durable"
 	"github.com/dunlin-project/dunlin/internal/fault"
+	"github.com/dunlin-project/dunlin/metadata/member"
 )
 
 // Limits of the files in the state folder, in bytes.
 const (
-	maxAnchor    = 512 << 10
-	maxAuthority = 16 << 10
 	maxDeviceKey = 4 << 10
 	maxStatus    = 4 << 20
 )
 
 const (
-	anchorMode fs.FileMode = 0o644 // in a 0700 folder; public in themselves
 	keyMode    fs.FileMode = 0o600
 	statusMode fs.FileMode = 0o600
 )
 
 // stateDir is the private folder of an agent. What lies where is said here and nowhere else:
 //
-//	anchors/approvals-root.json  the trust anchor, written by "dunlin join"
-//	anchors/ca.pem               the depot's authority, likewise
+//	anchors/                     what is trusted (package member), written by "dunlin join"
 //	device.key                   the device's Ed25519 key (PKCS #8, PEM), made at the first start
 //	metadata/                    verified metadata (package metadata)
 //	content/                     verified content (package store)
@@ -46,8 +43,6 @@ func (d stateDir) join(elem ...string) string {
 	return filepath.Join(append([]string{string(d)}, elem...)...)
 }
 
-func (d stateDir) anchor() string    { return d.join("anchors", "approvals-root.json") }
-func (d stateDir) authority() string { return d.join("anchors", "ca.pem") }
 func (d stateDir) deviceKey() string { return d.join("device.key") }
 func (d stateDir) metadata() string  { return d.join("metadata") }
 func (d stateDir) content() string   { return d.join("content") }
@@ -55,42 +50,21 @@ func (d stateDir) install() string   { return d.join("install") }
 func (d stateDir) status() string    { return d.join("status.json") }
 func (d stateDir) lock() string      { return d.join("lock") }
 
-// make makes the folder and those of its parts that are this package's; the parts' owners make theirs.
+// make makes the folder; the owners of its parts make theirs.
 func (d stateDir) make() error {
-	for _, dir := range []string{string(d), d.join("anchors")} {
-		if err := durable.MkdirPrivate(dir); err != nil {
-			return fmt.Errorf("state folder: %w", err)
-		}
+	if err := durable.MkdirPrivate(string(d)); err != nil {
+		return fmt.Errorf("state folder: %w", err)
 	}
 	return nil
 }
 
-// anchors reads what "dunlin join" has left. The authority may be empty.
-func (d stateDir) anchors() (root, authority []byte, err error) {
-	root, err = readBounded(d.anchor(), maxAnchor)
-	if err == nil {
-		authority, err = readBounded(d.authority(), maxAuthority)
-	}
+// anchors reads what "dunlin join" has left.
+func (d stateDir) anchors() (member.Anchors, error) {
+	a, err := member.ReadAnchors(string(d))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, fault.WithHint(fault.New(fault.Usage, "read trust anchors: %w", err),
-			"this device has not joined an organisation: dunlin join TOKEN")
+		err = fault.WithHint(fault.Wrap(fault.Usage, err), "this device has not joined an organisation: dunlin join TOKEN")
 	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("read trust anchors: %w", err)
-	}
-	return root, authority, nil
-}
-
-func parseAuthority(b []byte) (*x509.Certificate, error) {
-	block, _ := pem.Decode(b)
-	if block == nil || block.Type != "CERTIFICATE" {
-		return nil, fault.New(fault.Usage, "read the depot's authority: there is no PEM certificate")
-	}
-	cert, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		return nil, fault.New(fault.Usage, "read the depot's authority: %w", err)
-	}
-	return cert, nil
+	return a, err
 }
 
 const keyBlock = "PRIVATE KEY"

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/dunlin-project/dunlin/internal/fault"
+	"github.com/dunlin-project/dunlin/metadata/member"
 )
 
 func TestDeviceKeyStays(t *testing.T) {
@@ -84,9 +85,9 @@ func TestWriteConfig(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%v\ngot  %+v\nwant %+v", err, got, want)
 	}
-	root, authority, err := stateDir(dir).anchors()
-	if err != nil || !bytes.Equal(root, e.ApprovalsRoot) || len(authority) != 0 {
-		t.Errorf("%q %q %v", root, authority, err)
+	a, err := stateDir(dir).anchors()
+	if err != nil || !bytes.Equal(a.Root, e.ApprovalsRoot) || len(a.Authority) != 0 {
+		t.Errorf("%q %q %v", a.Root, a.Authority, err)
 	}
 }
 
@@ -108,7 +109,7 @@ func TestEnrollingAgainKeepsTheOtherSettings(t *testing.T) {
 	if err != nil || got.Labels["site"] != "berlin" || got.Limits.Origin != 1<<20 || got.Ring != "pilot" || got.Depots[0] != e.Depots[0] {
 		t.Errorf("%v %+v", err, got)
 	}
-	if _, _, err := stateDir(dir).anchors(); err != nil {
+	if _, err := stateDir(dir).anchors(); err != nil {
 		t.Error(err)
 	}
 }
@@ -138,7 +139,7 @@ func TestWriteConfigRefuses(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*Enrolment){
 		"no root":        func(e *Enrolment) { e.ApprovalsRoot = nil },
-		"huge root":      func(e *Enrolment) { e.ApprovalsRoot = make([]byte, maxAnchor+1) },
+		"huge root":      func(e *Enrolment) { e.ApprovalsRoot = make([]byte, member.MaxRoot+1) },
 		"bad authority":  func(e *Enrolment) { e.CAPEM = []byte("x") },
 		"no depot":       func(e *Enrolment) { e.Depots = nil },
 		"bad ring":       func(e *Enrolment) { e.Ring = "../x" },

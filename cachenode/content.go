@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/piecehash"
 	"github.com/dunlin-project/dunlin/store"
@@ -49,8 +50,14 @@ type content struct {
 // fill is one fetch under way.
 type fill struct {
 	done   chan struct{}
-	wanted bool // somebody has asked for the content by HTTP; guarded by content.mu
+	ahead  bool         // it began before anybody asked
+	limit  *fetch.Limit // of this fetch alone
+	stop   func()       // ends it; what has come stays
+	wanted bool         // somebody has asked for the content by HTTP; guarded by content.mu
+	asked  bool         // or is a device that shares it; guarded by content.mu
 }
+
+func newFill() *fill { return &fill{done: make(chan struct{}), limit: fetch.NewLimit(0)} }
 
 // openStored looks for the content in the store. Without an item it must be there whole, for only then is there a manifest.
 func (c *content) openStored(item *Item) error {
@@ -61,7 +68,7 @@ func (c *content) openStored(item *Item) error {
 			old := item
 			item = &Item{Manifest: f.Manifest()}
 			if old != nil {
-				item.Name, item.Origins = old.Name, old.Origins
+				item.Name, item.Origins, item.Hints = old.Name, old.Origins, old.Hints
 			}
 		}
 	case item == nil && errors.Is(err, store.ErrNotFound):
@@ -191,10 +198,11 @@ func (c *content) readyNow(ctx context.Context, i int) (number int, missed bool,
 
 // await returns what is closed when piece i may be here. c.mu is held.
 func (c *content) await(i int) (chan struct{}, error) {
-	if err := c.begin(); err != nil {
+	if err := c.begin(newFill()); err != nil {
 		return nil, err
 	}
 	c.fill.wanted = true
+	c.want()
 	w := c.waiting[i]
 	if w == nil {
 		w = make(chan struct{})

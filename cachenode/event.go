@@ -16,6 +16,7 @@ type Event struct {
 	Seconds float64        `json:"seconds,omitempty"`
 	From    *fetch.From    `json:"from,omitempty"` // nil while nothing has been asked for
 	Waste   int64          `json:"waste,omitempty"`
+	Ahead   bool           `json:"ahead,omitempty"` // nobody has asked for it
 	Error   string         `json:"error,omitempty"`
 }
 

@@ -249,7 +249,7 @@ func TestPrefetch(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, 1<<20)
 			w.line(1 << 20)
-			w.run(func(c *Config) { c.Prefetch = on })
+			w.run(func(c *Config) { c.Prefetch.On = on })
 			time.Sleep(time.Minute)
 			if got := len(w.told(Stored)) == 1; got != on {
 				t.Errorf("prefetch %v: stored %v", on, got)
@@ -269,7 +269,7 @@ func TestPrefetchBacksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1<<20)
 		w.origin = errOrigin{fault.New(fault.Refused, "no")}
-		w.run(func(c *Config) { c.Prefetch = true })
+		w.run(func(c *Config) { c.Prefetch.On = true })
 		time.Sleep(2 * time.Hour)
 		first := len(w.told(Fetching))
 		time.Sleep(time.Hour)

@@ -27,37 +27,26 @@ func (n *Node) webOrigin(item *Item) (originCloser, error) {
 		urls = append(urls, httpfallback.ContentURL(b, item.Manifest.Root()))
 	}
 	urls = append(urls, item.Origins...)
-	if len(urls) == 0 {
+	if len(urls)+len(item.Hints) == 0 {
 		return nil, nil
 	}
-	o, err := httpfallback.NewOrigin(httpfallback.OriginConfig{Gate: n.cfg.Gate, Content: item.Manifest.Content, URLs: urls, Log: n.log})
+	o, err := httpfallback.NewOrigin(httpfallback.OriginConfig{
+		Gate: n.cfg.Gate, Content: item.Manifest.Content, URLs: urls, Hints: item.Hints, Log: n.log,
+	})
 	if err != nil { // a nil *Origin in the interface would not be nil
 		return nil, err
 	}
 	return o, nil
 }
 
-// ahead has the content fetched if it is not whole. What nobody waits for is tried again less and less often.
-func (c *content) ahead() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.failures > 0 && time.Since(c.failed) < min(retryAfter<<min(c.failures, 10), retryMost) {
-		return
-	}
-	if c.src == nil || !c.src.Bitmap().Full() {
-		_ = c.begin() // a reader will be told
-	}
-}
-
 // begin starts a fetch unless one is under way. The error is that of one that has just failed. c.mu is held.
-func (c *content) begin() error {
+func (c *content) begin(f *fill) error {
 	if c.fill != nil {
 		return nil
 	}
 	if c.err != nil && time.Since(c.failed) < retryAfter {
 		return c.err
 	}
-	f := &fill{done: make(chan struct{})}
 	if err := c.node.start(c, f); err != nil {
 		return err
 	}
@@ -71,13 +60,19 @@ func (n *Node) start(c *content, f *fill) error {
 	if ctx == nil {
 		return fault.New(fault.Unavailable, "fetch %v: the node is not running", c.root)
 	}
+	ctx, f.stop = context.WithCancel(ctx)
 	go func() {
 		defer n.lives.leave()
-		err := c.obtain(ctx)
+		defer f.stop()
+		err := c.obtain(ctx, f)
 		if err != nil {
 			n.failed(ctx, c, err)
 		}
 		c.mu.Lock()
+		if f.ahead && ctx.Err() != nil { // it was stopped, which is no fault of anybody
+			err = nil
+		}
+		n.ahead.ended(f, f.asked)
 		c.fill, c.err, c.failed = nil, err, time.Now()
 		if c.failures++; err == nil {
 			c.failures = 0
@@ -119,14 +114,16 @@ func (c *content) settled(ctx context.Context) error {
 	return c.err
 }
 
-// obtain waits for its turn, and fetches.
-func (c *content) obtain(ctx context.Context) error {
-	select {
-	case c.node.slots <- struct{}{}:
-	case <-ctx.Done():
-		return fault.Wrap(fault.Unavailable, ctx.Err())
+// obtain waits for its turn, and fetches. What is fetched ahead is one at a time and keeps no other from its turn.
+func (c *content) obtain(ctx context.Context, f *fill) error {
+	if !f.ahead {
+		select {
+		case c.node.slots <- struct{}{}:
+		case <-ctx.Done():
+			return fault.Wrap(fault.Unavailable, ctx.Err())
+		}
+		defer func() { <-c.node.slots }()
 	}
-	defer func() { <-c.node.slots }()
 	if err := c.node.keeper.Need(ctx, c.item.Manifest.Content); err != nil {
 		return err
 	}
@@ -187,7 +184,7 @@ func (c *content) beginPart(ctx context.Context) (*store.Partial, error) {
 func (c *content) complete(ctx context.Context, part *store.Partial) error {
 	began, name := time.Now(), c.item.Name
 	c.node.log.Info("fetching content", slog.Any("root", c.root), slog.String("name", name), slog.Int64("bytes", part.Manifest().Length()))
-	c.node.tell(Event{Event: Fetching, Root: c.root, Name: name, Bytes: part.Manifest().Length()})
+	c.node.tell(Event{Event: Fetching, Root: c.root, Name: name, Bytes: part.Manifest().Length(), Ahead: c.unasked()})
 	var sum fetch.Stats
 	for round := range mendRounds {
 		one, err := c.fetch(ctx, part)
@@ -221,7 +218,7 @@ func (c *content) stored(s fetch.Stats) {
 	n := c.item.Manifest.Length()
 	c.node.tell(Event{
 		Event: Stored, Root: c.root, Name: c.item.Name, Bytes: n, Have: n,
-		Resumed: s.Resumed, Seconds: s.Elapsed.Seconds(), From: &s.From, Waste: s.Waste,
+		Resumed: s.Resumed, Seconds: s.Elapsed.Seconds(), From: &s.From, Waste: s.Waste, Ahead: c.unasked(),
 	})
 }
 
@@ -238,6 +235,7 @@ func seal(ctx context.Context, part *store.Partial) error {
 func (c *content) fetch(ctx context.Context, part *store.Partial) (fetch.Stats, error) {
 	n := c.node
 	opt := fetch.Options{Limits: n.cfg.Limits, Log: n.log, Progress: c.progress(), Warm: true}
+	opt.Limits.Own = c.limit()
 	if seat := c.share(part); seat != nil {
 		opt.Site, opt.Self, opt.Warm = seat, n.cfg.Swarm.ID(), n.cfg.Swarm.Alone()
 	}
@@ -256,6 +254,7 @@ func (c *content) fetch(ctx context.Context, part *store.Partial) (fetch.Stats, 
 	show := opt.Progress
 	opt.Progress = func(s fetch.Stats) {
 		meter.Update(s)
+		c.members(s.Members)
 		show(s)
 	}
 	stats, err := fetch.File(ctx, n.metrics.transfers.Part(arriving{part, c, c.current()}), opt)
@@ -291,7 +290,7 @@ func (c *content) progress() func(fetch.Stats) {
 		last = s.Elapsed
 		c.node.tell(Event{
 			Event: Progress, Root: c.root, Name: c.item.Name, Bytes: s.Content, Have: s.Resumed + s.Useful(),
-			Resumed: s.Resumed, Seconds: s.Elapsed.Seconds(), From: &s.From, Waste: s.Waste,
+			Resumed: s.Resumed, Seconds: s.Elapsed.Seconds(), From: &s.From, Waste: s.Waste, Ahead: c.unasked(),
 		})
 	}
 }

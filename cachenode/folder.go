@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -100,7 +101,7 @@ func (f *Folder) Refresh(ctx context.Context) []piecehash.Root {
 func (f *Folder) roots() []piecehash.Root {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return slices.Collect(maps.Keys(f.items))
+	return slices.SortedFunc(maps.Keys(f.items), func(a, b piecehash.Root) int { return strings.Compare(f.items[a].Name, f.items[b].Name) })
 }
 
 // list returns the metainfo files by name.
@@ -148,6 +149,9 @@ func merge(items map[piecehash.Root]*Item, item *Item) {
 		if len(both.Origins) < piecehash.MaxURLs && !slices.Contains(both.Origins, u) {
 			both.Origins = append(slices.Clip(both.Origins), u)
 		}
+	}
+	if len(both.Hints) == 0 {
+		both.Hints = item.Hints
 	}
 	items[root] = &both
 }

@@ -18,6 +18,9 @@ type Item struct {
 	// Origins are the URLs of the file, best first. Whoever keeps the catalogue has written them down: they may lead to
 	// private networks, and to this machine where they say so literally.
 	Origins []string
+	// Hints are further URLs, tried after Origins, that somebody else named (a publisher's catalogue): they must lead to
+	// public addresses.
+	Hints []string
 }
 
 // Catalogue says what content there is. Its methods are safe for concurrent use.
@@ -25,7 +28,7 @@ type Catalogue interface {
 	// Find returns what is known of content. The error is ErrUnknown; or of the kind fault.Refused when the content may
 	// not be given away.
 	Find(root piecehash.Root) (*Item, error)
-	// Refresh looks whether there is something new and returns all that is known.
+	// Refresh looks whether there is something new, and returns what is to be had before anybody asks: the first first.
 	Refresh(ctx context.Context) []piecehash.Root
 }
 

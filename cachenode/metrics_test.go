@@ -117,7 +117,7 @@ func TestPrefetchIsNoContent(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 4*pieceLength)
 	w.line(1 << 30)
-	w.run(func(c *Config) { c.Prefetch = true })
+	w.run(func(c *Config) { c.Prefetch.On = true })
 	w.awaitStored()
 	size := float64(len(w.data))
 	w.measures(map[string]float64{

@@ -53,8 +53,8 @@ type Config struct {
 	// Bases are URLs below which every content of the catalogue may be found (BASE/content/ROOT), before its own origins.
 	Bases []string
 	Swarm Swarm // nil: there are no devices around
-	// Prefetch fetches what the catalogue knows before anybody asks.
-	Prefetch bool
+	// Prefetch fetches before anybody asks.
+	Prefetch Prefetch
 	Limits   fetch.Limits // of all that is fetched; the zero value does not limit
 	// Room is what the store is kept within; the zero value lets it grow until the disk is full.
 	Room    room.Limits
@@ -77,6 +77,7 @@ type Node struct {
 	metrics *metrics
 	sent    atomic.Int64
 	keeper  *room.Keeper
+	ahead   ahead
 
 	telling sync.Mutex
 
@@ -111,6 +112,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	n.origin = n.webOrigin
 	n.keeper = room.New(room.Config{Store: cfg.Store, Limits: cfg.Room, Busy: n.busy, Remove: n.remove, Log: cfg.Log})
+	n.ahead.Prefetch, n.ahead.had = cfg.Prefetch, make(map[piecehash.Root]bool)
 	for range checkers {
 		n.buffers <- nil
 	}
@@ -198,25 +200,19 @@ func (n *Node) resume(ctx context.Context) {
 	if err != nil {
 		n.log.Warn("what was begun waits until it is asked for", slog.Any("err", err))
 	}
-	for _, root := range partial {
-		n.ahead(root)
-	}
+	n.ahead.left = partial
 }
 
-// upkeep looks at the catalogue again and again.
+// upkeep looks at the catalogue again and again, and has fetched what nobody has asked for.
 func (n *Node) upkeep(ctx context.Context) {
 	tick := time.NewTicker(refreshEvery)
 	defer tick.Stop()
 	for {
-		known := n.cfg.Catalogue.Refresh(ctx)
+		wanted := n.cfg.Catalogue.Refresh(ctx)
 		n.withdraw()
 		n.forgetRemoved()
-		if n.cfg.Prefetch {
-			for _, root := range known {
-				n.ahead(root)
-			}
-		}
 		select {
+		case <-n.fetchAhead(wanted):
 		case <-tick.C:
 		case <-ctx.Done():
 			return
@@ -240,19 +236,6 @@ func (n *Node) withdraw() {
 func (n *Node) forbids(root piecehash.Root) bool {
 	_, err := n.cfg.Catalogue.Find(root)
 	return fault.Is(err, fault.Refused)
-}
-
-// ahead fetches content that nobody has asked for.
-func (n *Node) ahead(root piecehash.Root) {
-	if _, err := n.cfg.Catalogue.Find(root); err != nil {
-		return
-	}
-	c, err := n.take(root)
-	if err != nil {
-		return
-	}
-	defer n.release(c)
-	c.ahead()
 }
 
 // Warm returns when content is in the store, whole and every piece of it hashed. Run must be called, before or soon after.

@@ -142,6 +142,7 @@ func TestRemovedBehindItsBack(t *testing.T) {
 			t.Errorf("status %+v", st)
 		}
 		wants(t, "again", w.ask("GET", w.m.Root()), 200, w.data)
+		synctest.Wait() // it is sealed after the last byte has left
 		if o.Served(0) != 1 || !w.store.Has(w.m.Root()) {
 			t.Errorf("the first piece was drawn %d times", o.Served(0))
 		}
@@ -285,6 +286,8 @@ type seats struct {
 	mu   sync.Mutex
 	open map[piecehash.Root]bool
 }
+
+func (s *seats) Alone() bool { return true }
 
 func (*seats) ID() fetch.PeerID { return "node" }
 

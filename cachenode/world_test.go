@@ -31,8 +31,9 @@ type world struct {
 	store  *store.Store
 	data   []byte
 	m      *piecehash.Manifest
-	origin fetch.Origin // nil: there is none
-	drawn  atomic.Int64 // requests to it
+	origin fetch.Origin                    // nil: there is none
+	others map[piecehash.Root]fetch.Origin // of other content
+	drawn  atomic.Int64                    // requests to it
 	pipes  *pipes
 	client *http.Client
 	stop   func()
@@ -114,7 +115,10 @@ func (w *world) run(change func(*Config)) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	n.origin = func(*Item) (originCloser, error) {
+	n.origin = func(item *Item) (originCloser, error) {
+		if o := w.others[item.Manifest.Root()]; o != nil {
+			return counted{o, &w.drawn}, nil
+		}
 		if w.origin == nil {
 			return nil, nil
 		}

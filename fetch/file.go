@@ -278,7 +278,7 @@ func (r *run) stats() Stats {
 
 // flush tells the core of bytes that arrived since it was last told.
 func (r *run) flush(now time.Duration) {
-	if r.opt.Limits.Total.exhausted(time.Now()) {
+	if t := time.Now(); r.opt.Limits.Total.exhausted(t) || r.opt.Limits.Own.exhausted(t) {
 		r.core.Limited(now)
 	}
 	for k, t := range r.asks {

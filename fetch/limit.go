@@ -96,14 +96,16 @@ type Limits struct {
 	Total   *Limit // origin, devices and caches together
 	Devices *Limit // other devices
 	Caches  *Limit // LAN caching nodes
+	// Own is of this one fetch, from wherever it comes. Unlike the others it is not shared.
+	Own *Limit
 }
 
 // of returns the limits for what comes from a member of the role.
 func (l Limits) of(r Role) []*Limit {
 	if r == Cache {
-		return only(l.Total, l.Caches)
+		return only(l.Own, l.Total, l.Caches)
 	}
-	return only(l.Total, l.Devices)
+	return only(l.Own, l.Total, l.Devices)
 }
 
 // only returns the limits that there are; of none, nothing is asked for each packet.

@@ -123,7 +123,7 @@ func (r *run) startAsk(ctx context.Context, a Ask) {
 
 func (r *run) startDraw(ctx context.Context, a Draw) {
 	ctx, cancel := context.WithCancel(ctx)
-	t := &transfer{r: r, cancel: cancel, kind: &r.count.origin[a.Why], warn: a.Warn, limits: only(r.opt.Limits.Total)}
+	t := &transfer{r: r, cancel: cancel, kind: &r.count.origin[a.Why], warn: a.Warn, limits: only(r.opt.Limits.Own, r.opt.Limits.Total)}
 	t.tally = t.kind
 	for i := a.First; i < a.First+a.Count; i++ {
 		t.size += r.m.PieceSize(i)

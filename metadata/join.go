@@ -37,7 +37,7 @@ func (v *View) join(t tuf.Target) {
 		err = r.add(a)
 	}
 	if err != nil {
-		r.refusals = append(r.refusals, Refusal{a.key, a.version, fmt.Errorf("approval %s: %w", t.Path, err)})
+		r.refusals = append(r.refusals, Refusal{a.key, a.version, a.record, fmt.Errorf("approval %s: %w", t.Path, err)})
 	}
 }
 

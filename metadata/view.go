@@ -129,7 +129,8 @@ type Directive struct {
 
 // Refusal is an approval, or a target of a catalogue, that must not be acted on.
 type Refusal struct {
-	Key     Key
-	Version string
-	Err     error // its kind says whether it is policy (refused), an attack (untrusted), or a lack (unavailable)
+	Key      Key
+	Version  string
+	Approval *Approval // nil when it could not be read
+	Err      error     // its kind says whether it is policy (refused), an attack (untrusted), or a lack (unavailable)
 }

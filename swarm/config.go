@@ -9,6 +9,7 @@ import (
 	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/swarm/conn"
+	"github.com/dunlin-project/dunlin/swarm/group"
 )
 
 // DefaultPort is the TCP port of the swarm.
@@ -16,6 +17,9 @@ const DefaultPort = 7680
 
 // DefaultGroup is the group of devices that were told none.
 const DefaultGroup = "lan"
+
+// MaxGroups is how many groups a device may be a member of besides the first.
+const MaxGroups = 7
 
 // maxGroupName bounds a group's name in bytes.
 const maxGroupName = 255
@@ -39,6 +43,9 @@ type Config struct {
 	// Group is the name whose knowledge makes a device a member (method open, which keeps no secret: docs/protocol.md).
 	// Empty is DefaultGroup.
 	Group string
+	// Groups are further groups that the device is a member of, in the same way. What it shares it shares with all of them, and
+	// what members of one say about content it passes on to those of the others. At most MaxGroups.
+	Groups []string
 	// Role is what this device tells its peers it is.
 	Role fetch.Role
 	// UploadRate bounds what is sent of pieces and layers, in bytes per second over all peers; 0 does not.
@@ -95,14 +102,27 @@ func (c *Config) validate() error {
 	switch {
 	case c.Key != nil && len(c.Key) != ed25519.PrivateKeySize:
 		return fault.New(fault.Usage, "swarm: key of %d bytes, want %d", len(c.Key), ed25519.PrivateKeySize)
-	case len(c.Group) > maxGroupName:
-		return fault.New(fault.Usage, "swarm: group name of %d bytes, at most %d are allowed", len(c.Group), maxGroupName)
+	case len(c.Groups) > MaxGroups:
+		return fault.New(fault.Usage, "swarm: %d groups, at most %d are allowed", 1+len(c.Groups), 1+MaxGroups)
 	case c.UploadRate < 0:
 		return fault.New(fault.Usage, "swarm: upload rate %d is negative", c.UploadRate)
 	case min(int64(l.Links), int64(l.Handshakes), int64(l.PerAddress), int64(l.DialsPerSec), l.Memory, l.Loaded) < 0:
 		return fault.New(fault.Usage, "swarm: a limit is negative")
 	}
+	for _, name := range append([]string{c.Group}, c.Groups...) {
+		if name == "" || len(name) > maxGroupName {
+			return fault.New(fault.Usage, "swarm: group name of %d bytes, from 1 to %d are allowed", len(name), maxGroupName)
+		}
+	}
 	return nil
+}
+
+// keys are those of the groups, the first one's first.
+func (c *Config) keys() (keys []group.Key) {
+	for _, name := range append([]string{c.Group}, c.Groups...) {
+		keys = append(keys, group.Open(name))
+	}
+	return keys
 }
 
 // conns is what package conn is told of the limits.

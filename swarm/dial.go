@@ -16,6 +16,7 @@ import (
 
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/swarm/conn"
+	"github.com/dunlin-project/dunlin/swarm/group"
 	"github.com/dunlin-project/dunlin/swarm/table"
 )
 
@@ -109,7 +110,17 @@ func (d *dialler) comesFrom(targets []string) bool {
 	return false
 }
 
-func (d *dialler) reach(ctx context.Context, id peer.ID, target string) (*link, error) {
+// reach makes a link to a peer. One that is not of our first group may be of another.
+func (d *dialler) reach(ctx context.Context, id peer.ID, target string) (l *link, err error) {
+	for key := range d.n.auth.Keys {
+		if l, err = d.reachWith(ctx, id, target, key); !errors.Is(err, group.ErrDenied) {
+			break
+		}
+	}
+	return l, err
+}
+
+func (d *dialler) reachWith(ctx context.Context, id peer.ID, target string, key int) (*link, error) {
 	nd := net.Dialer{Timeout: dialTimeout, KeepAlive: -1}
 	c, err := nd.DialContext(ctx, "tcp", target)
 	if err != nil {
@@ -119,7 +130,7 @@ func (d *dialler) reach(ctx context.Context, id peer.ID, target string) (*link, 
 	if err != nil {
 		return nil, err
 	}
-	m, err := d.n.auth.Dial(ctx, up)
+	m, err := d.n.auth.DialWith(ctx, up, key)
 	if err != nil {
 		up.Close()
 		return nil, err

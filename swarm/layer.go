@@ -73,7 +73,7 @@ func (n *Node) layerOf(ctx context.Context, l *link, c piecehash.Content) (*piec
 	defer s.Reset()
 	stop := context.AfterFunc(ctx, func() { s.Reset() })
 	defer stop()
-	ref := n.auth.Keys[0].Swarm(c.Root())
+	ref := n.auth.Keys[l.key].Swarm(c.Root())
 	ask := wire.LayerAsk{Swarm: ref.ID, Epoch: ref.Epoch, PieceLength: int(c.PieceLength()), Pieces: c.Pieces()}
 	if _, err := s.Write(wire.EncodeLayer(&ask)); err != nil {
 		return nil, err

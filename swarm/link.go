@@ -38,6 +38,7 @@ type link struct {
 	id      fetch.PeerID
 	dialled bool // by us
 	role    fetch.Role
+	key     int // of our keys, the one that the peer has: of the group that the link is in
 	rtt     time.Duration
 	since   time.Time
 
@@ -78,7 +79,7 @@ type seat struct {
 func newLink(n *Node, c *conn.Conn, dialled bool, m group.Member) *link {
 	l := &link{
 		node: n, conn: c, peer: c.RemotePeer(), id: fetch.PeerID(c.RemotePeer().String()),
-		dialled: dialled, role: m.Role, rtt: m.RTT, since: time.Now(),
+		dialled: dialled, role: m.Role, key: m.Key, rtt: m.RTT, since: time.Now(),
 		wake:  make(chan struct{}, 1),
 		seats: make(map[*Room]*seat), theirs: make(map[uint32]*seat), dirty: make(map[*Room]struct{}),
 	}

@@ -78,7 +78,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, log: cfg.Log, self: id, statics: statics, born: time.Now(),
-		auth:    group.Authenticator{Self: id, Role: cfg.Role, Keys: []group.Key{group.Open(cfg.Group)}},
+		auth:    group.Authenticator{Self: id, Role: cfg.Role, Keys: cfg.keys()},
 		uploads: upload.New(cfg.UploadRate), memory: piece.NewMemory(cfg.Limits.Loaded), metrics: newMetrics(),
 		events: make(chan event, 64), ended: make(chan struct{}),
 		rooms: make(map[*Room]struct{}), links: make(map[*link]struct{}), bans: table.NewBans(),

@@ -35,7 +35,7 @@ type Room struct {
 	node    *Node
 	holding Holding
 	m       *piecehash.Manifest
-	refs    []group.Ref // the current key's first
+	refs    []group.Ref // by the number of the key
 	content *piece.Content
 
 	mu      sync.Mutex // guards the rest; nothing else is locked while it is held

@@ -22,7 +22,7 @@ func (l *link) share(r *Room) {
 	}
 	s := l.theirSeat(r)
 	if s == nil {
-		s = &seat{ref: r.refs[0]}
+		s = &seat{ref: r.refs[l.key]}
 	}
 	if !r.admit(l) {
 		return

@@ -3,12 +3,14 @@ package main
 import (
 	"net/netip"
 	"path/filepath"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/dunlin-project/dunlin/cachenode"
+	"github.com/dunlin-project/dunlin/cachenode/approved"
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/store/room"
-	"github.com/dunlin-project/dunlin/swarm"
 )
 
 const (
@@ -18,6 +20,8 @@ const (
 	defaultCacheHTTP = "0.0.0.0:7681"
 	// defaultCacheMetrics is beside that of an agent, which may run on the same machine.
 	defaultCacheMetrics = "127.0.0.1:9681"
+	// defaultCacheConfig is the file with its settings.
+	defaultCacheConfig = "/etc/dunlin/cache.yaml"
 	// defaultReserve is what a cache node leaves free on the disk.
 	defaultReserve = "1G"
 )
@@ -29,40 +33,47 @@ func cacheCommand() *cli.Command {
 		Subcommands: append([]*cli.Command{{
 			Name:  "run",
 			Usage: "serve content to devices, and by HTTP to everybody; fetch what is asked for and missing",
-			Description: "Content is at http://THIS:PORT/content/ROOT. What is known are the metainfo files (*.torrent, as \"dunlin hash\" writes\n" +
-				"them) in a folder, looked at every 10 s, and what the store already has. Several who ask for what is not there yet wait for\n" +
-				"one fetch, and get each piece as it arrives. Devices find the node as they find each other.",
+			Description: "Content is at http://THIS:PORT/content/ROOT. What is known is what the organisation has approved for the rings of a node that\n" +
+				"has joined one (\"dunlin cache join\"), the metainfo files (*.torrent, as \"dunlin hash\" writes them) in a folder, looked at\n" +
+				"every 10 s, and what the store already has. Several who ask for what is not there yet wait for one fetch, and get each piece\n" +
+				"as it arrives. Devices find the node as they find each other. Each flag may be a key of the settings file, with _ for - and an\n" +
+				"s at the end if it may be repeated.",
 			Flags: cacheFlags(
 				&cli.StringFlag{Name: "listen", Value: defaultListen, Usage: "`IP:PORT` for other devices; on a loopback address nobody is looked for"},
 				&cli.StringFlag{Name: "http", Value: defaultCacheHTTP, Usage: "`IP:PORT` for HTTP, or off"},
 				&cli.StringFlag{Name: "metrics", Value: defaultCacheMetrics, Usage: "serve Prometheus metrics on `IP:PORT`, or off"},
 				&cli.StringFlag{Name: "content", Usage: "`FOLDER` of the metainfo files; who may write there decides what is fetched from where"},
-				&cli.BoolFlag{Name: "prefetch", Usage: "fetch what is in the folder before anybody asks"},
+				&cli.DurationFlag{Name: "interval", Value: approved.DefaultInterval, Usage: "`DURATION` between two questions to the depot"},
+				&cli.BoolFlag{Name: "prefetch", Usage: "fetch what is approved or in the folder before anybody asks (default: if the node has joined)"},
+				&cli.StringFlag{Name: "prefetch-window", Usage: "do so only at these `TIMES` of the day, such as 22:00-06:00 (default: always)"},
+				rateFlag("prefetch-rate", "what nobody has asked for"),
 				maxSizeFlag(), maxAgeFlag(),
 			),
 			Action: cacheRun,
 		}, {
 			Name:      "warm",
-			Usage:     "bring the content of metainfo files into the store, and check what is there",
-			ArgsUsage: "FILE.torrent|URL...",
-			Description: "URL is where a metainfo file lies. It works beside \"cache run\" on the same folder, which serves what is stored from then on; but not for content that it is\n" +
-				"fetching at that moment.",
+			Usage:     "bring the content of updates or metainfo files into the store, and check what is there",
+			ArgsUsage: "PUBLISHER/ID[/VERSION]|FILE.torrent|URL...",
+			Description: "An update is one that is approved for a ring of the node. URL is where a metainfo file lies. It works beside \"cache run\" on the\n" +
+				"same folder, which serves what is stored from then on; but not for content that it is fetching at that moment.",
 			Flags: cacheFlags(
 				&cli.StringFlag{Name: "listen", Usage: "`IP:PORT` for other devices (default: none, they are only asked)"},
 			),
 			Action: cacheWarm,
-		}}, append(cacheStoreCommands(), cacheBundleCommands()...)...),
+		}, cacheJoinCommand()}, append(cacheStoreCommands(), cacheBundleCommands()...)...),
 	}
 }
 
 // cacheFlags are the flags of both, and those of one.
 func cacheFlags(own ...cli.Flag) []cli.Flag {
 	own = append(own,
+		&cli.StringFlag{Name: "config", Value: defaultCacheConfig, Usage: "read settings from `FILE`; flags go before it"},
 		&cli.StringFlag{Name: "dir", Value: defaultCacheDir, Usage: "private `FOLDER` of the node: its key and its store"},
 		&cli.StringFlag{Name: "reserve", Value: defaultReserve, Usage: "`SIZE` that stays free on the disk"},
 		&cli.StringSliceFlag{Name: "origin", Usage: "content is also at `URL`/content/ROOT; may be repeated"},
 		&cli.StringSliceFlag{Name: "peer", Usage: "`MULTIADDR` of a device to ask, with its id; may be repeated"},
-		&cli.StringFlag{Name: "group", Value: swarm.DefaultGroup, Usage: "`NAME` of the group to share with"},
+		&cli.StringSliceFlag{Name: "ring", Usage: "follow the approvals of the ring `NAME`; may be repeated (default: as joined)"},
+		&cli.StringSliceFlag{Name: "group", Usage: "`NAME` of a group to share with; may be repeated (default: as joined, else what the organisation has signed, else lan)"},
 		&cli.BoolFlag{Name: "json", Usage: "print events, one object a line"},
 	)
 	return append(own, limitFlags()...)
@@ -77,11 +88,13 @@ type cacheOptions struct {
 	insist   bool             // that address for metrics, or nothing
 	content  string           // "": no folder
 	prefetch bool
+	ahead    cachenode.Prefetch
 	reserve  int64
 	room     room.Limits
 	origins  []string
 	peers    []string
-	group    string
+	groups   []string
+	cacheFollow
 	transferLimits
 }
 
@@ -92,9 +105,12 @@ func (o cacheOptions) lock() string { return filepath.Join(o.dir, "lock") }
 
 func cacheOptionsOf(c *cli.Context) (opt cacheOptions, err error) {
 	name := c.Command.FullName()
+	if err := cacheSettings(c); err != nil {
+		return opt, err
+	}
 	opt = cacheOptions{
 		dir: c.String("dir"), content: c.String("content"), prefetch: c.Bool("prefetch"),
-		origins: c.StringSlice("origin"), peers: c.StringSlice("peer"), group: c.String("group"),
+		origins: c.StringSlice("origin"), peers: c.StringSlice("peer"), groups: c.StringSlice("group"),
 	}
 	if opt.http = c.String("http"); opt.http == "off" {
 		opt.http = ""
@@ -119,16 +135,22 @@ func cacheOptionsOf(c *cli.Context) (opt cacheOptions, err error) {
 		}
 		opt.listen = []netip.AddrPort{addr}
 	}
+	if err := opt.follow(c); err != nil {
+		return opt, err
+	}
 	switch {
-	case opt.group == "":
+	case slices.Contains(opt.groups, ""):
 		return opt, fault.New(fault.Usage, "%s: --group: the name is empty", name)
-	case opt.prefetch && opt.content == "":
+	case opt.prefetch && opt.content == "" && !opt.joined:
 		return opt, fault.New(fault.Usage, "%s: --prefetch: there is no folder of metainfo files; name it with --content", name)
 	}
 	if opt.reserve, err = parseSize(c.String("reserve")); err != nil {
 		return opt, fault.New(fault.Usage, "%s: --reserve: %w", name, err)
 	}
 	if opt.room, err = roomOf(c, opt.reserve); err != nil {
+		return opt, err
+	}
+	if opt.ahead, err = prefetchOf(c, opt.prefetch); err != nil {
 		return opt, err
 	}
 	opt.transferLimits, err = limitsOf(c)

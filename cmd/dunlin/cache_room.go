@@ -180,7 +180,7 @@ func meant(c *cli.Context, names map[piecehash.Root]string, arg string) (out []p
 		return []piecehash.Root{root}, nil
 	}
 	if filepath.Ext(arg) == ".torrent" {
-		item, err := loadItem(c.Context, arg)
+		item, err := loadItem(c.Context, cacheOptions{}, arg, newLogger(c))
 		if err != nil {
 			return nil, err
 		}

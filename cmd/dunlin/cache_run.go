@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,7 +18,6 @@ import (
 	"github.com/dunlin-project/dunlin/httpfallback"
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/internal/filelock"
-	"github.com/dunlin-project/dunlin/piecehash"
 	"github.com/dunlin-project/dunlin/store"
 	"github.com/dunlin-project/dunlin/swarm"
 )
@@ -40,37 +40,45 @@ func cacheRun(c *cli.Context) (err error) {
 		return fault.WithHint(fmt.Errorf("run cache node in %s: %w", opt.dir, err), "another \"dunlin cache run\" uses this folder; stop it first")
 	}
 	defer func() { err = errors.Join(err, lock.Release()) }()
-	var known cachenode.Catalogue = nothing{}
-	if opt.content != "" {
-		if known, err = cachenode.OpenFolder(opt.content, log); err != nil {
-			return err
-		}
-	}
-	view := newCacheView(c)
-	conf := cachenode.Config{Listen: opt.http, Catalogue: known, Prefetch: opt.prefetch, Room: opt.room, Tell: view.tell, Log: log}
-	p, err := newCacheParts(opt, conf, swarm.Config{Key: key, Role: fetch.Cache}, log)
+	known, err := openKnown(c.Context, opt, key, log)
 	if err != nil {
 		return err
+	}
+	view := newCacheView(c)
+	for again := true; again && err == nil; {
+		again, err = cacheLive(c, opt, key, known, view, log)
+	}
+	return err
+}
+
+// cacheLive is the life of a node in its groups. It reports whether it ended because the organisation has signed another one.
+func cacheLive(c *cli.Context, opt cacheOptions, key ed25519.PrivateKey, known *cacheKnown, view *cacheView, log *slog.Logger) (again bool, err error) {
+	opt.groups = known.groups(opt)
+	conf := cachenode.Config{Listen: opt.http, Catalogue: known, Prefetch: opt.ahead, Room: opt.room, Tell: view.tell, Log: log}
+	p, err := newCacheParts(opt, conf, swarm.Config{Key: key, Role: fetch.Cache}, log)
+	if err != nil {
+		return false, err
 	}
 	defer p.close()
 	if err := view.listening(p.swarm.Addrs(), p.node.Addr()); err != nil {
-		return err
+		return false, err
 	}
 	work, err := p.serveMetrics(c.Context, opt, log)
 	if err != nil {
-		return err
+		return false, err
 	}
-	err = p.run(c.Context, work)
-	if err != nil {
-		return err
+	moved := false
+	err = p.run(c.Context, known.follow(p.gate, opt, work, &moved))
+	if err != nil || moved {
+		return moved, err
 	}
-	return view.ended(p.swarm.Served(), p.node.Sent())
+	return false, view.ended(p.swarm.Served(), p.node.Sent())
 }
 
 func cacheWarm(c *cli.Context) error {
 	opt, err := cacheOptionsOf(c)
 	if err == nil && c.NArg() == 0 {
-		err = fault.New(fault.Usage, "%s: want metainfo files", c.Command.FullName())
+		err = fault.New(fault.Usage, "%s: want updates or metainfo files", c.Command.FullName())
 	}
 	if err != nil {
 		return fault.WithHint(err, "dunlin cache warm --help")
@@ -90,7 +98,7 @@ func cacheWarm(c *cli.Context) error {
 
 // warmOne brings one content into the store. Those after it have the line to themselves again.
 func warmOne(ctx context.Context, opt cacheOptions, name string, view *cacheView, log *slog.Logger) error {
-	item, err := loadItem(ctx, name)
+	item, err := loadItem(ctx, opt, name, log)
 	if err != nil {
 		return err
 	}
@@ -111,22 +119,6 @@ func warmOne(ctx context.Context, opt cacheOptions, name string, view *cacheView
 	return view.warm(name, root, item.Manifest.Length())
 }
 
-func loadItem(ctx context.Context, name string) (*cachenode.Item, error) {
-	gate := httpfallback.NewGate(httpfallback.GateConfig{})
-	defer gate.Close()
-	m, err := loadMetainfo(ctx, gate, name)
-	if err != nil {
-		return nil, err
-	}
-	return &cachenode.Item{Manifest: m.Manifest, Name: m.Name, Origins: m.Origins()}, nil
-}
-
-// nothing is the catalogue of a node that knows only what it has stored.
-type nothing struct{}
-
-func (nothing) Find(piecehash.Root) (*cachenode.Item, error) { return nil, cachenode.ErrUnknown }
-func (nothing) Refresh(context.Context) []piecehash.Root     { return nil }
-
 // cacheParts is what a cache node is put together from.
 type cacheParts struct {
 	node  *cachenode.Node
@@ -139,7 +131,10 @@ func newCacheParts(opt cacheOptions, conf cachenode.Config, sw swarm.Config, log
 	if conf.Store, err = store.Open(opt.store(), store.Options{Reserve: opt.reserve, Log: log}); err != nil {
 		return nil, err
 	}
-	sw.Listen, sw.Peers, sw.Group, sw.UploadRate, sw.Log = opt.listen, opt.peers, opt.group, opt.upload, log
+	sw.Listen, sw.Peers, sw.UploadRate, sw.Log = opt.listen, opt.peers, opt.upload, log
+	if len(opt.groups) > 0 {
+		sw.Group, sw.Groups = opt.groups[0], opt.groups[1:]
+	}
 	sw.Discover = len(opt.listen) == 0 || !opt.listen[0].Addr().IsLoopback()
 	sw.Limits = swarmLimits(opt.connections, opt.memory)
 	sw.Limits.Handshakes, sw.Limits.DialsPerSec = atOnce, atOnce

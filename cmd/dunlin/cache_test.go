@@ -16,8 +16,9 @@ func TestCacheUnit(t *testing.T) {
 	}
 	for _, line := range []string{
 		"StateDirectory=" + strings.TrimPrefix(defaultCacheDir, "/var/lib/") + "\nStateDirectoryMode=0700\n",
-		"ExecStart=/usr/bin/dunlin cache run --content /var/lib/dunlin/torrents\n",
-		"ConditionPathExists=/var/lib/dunlin/torrents\n",
+		"ExecStart=/usr/bin/dunlin cache run\n",
+		"ConditionPathExists=|" + defaultCacheConfig + "\n",
+		"ConditionPathExists=|" + defaultCacheDir + "/joined.json\n",
 	} {
 		if !strings.Contains(string(b), line) {
 			t.Errorf("the unit has no line %q", line)

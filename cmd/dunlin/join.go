@@ -46,20 +46,9 @@ type joined struct {
 }
 
 func join(c *cli.Context) error {
-	if c.NArg() != 1 {
-		return fault.WithHint(fault.New(fault.Usage, "join: %d arguments, want 1", c.NArg()), "dunlin join TOKEN, or a file that holds it, or - for standard input")
-	}
-	text, err := tokenText(c.Args().First(), os.Stdin)
+	token, got, err := followToken(c)
 	if err != nil {
 		return err
-	}
-	token, err := metadata.ParseToken(text)
-	if err != nil {
-		return err
-	}
-	got, err := metadata.Bootstrap(c.Context, token, time.Now(), nil)
-	if err != nil {
-		return fmt.Errorf("join %s: %w", strings.Join(token.Depots, ", "), err)
 	}
 	e := agent.Enrolment{
 		Depots: token.Depots, ContentURLs: token.Content, CAPEM: got.CA, ApprovalsRoot: got.Anchor,
@@ -74,6 +63,26 @@ func join(c *cli.Context) error {
 		return err
 	}
 	return printJoined(c, token)
+}
+
+// followToken gets what the token of the command line leads to.
+func followToken(c *cli.Context) (*metadata.Token, *metadata.Joined, error) {
+	if c.NArg() != 1 {
+		return nil, nil, fault.WithHint(fault.New(fault.Usage, "join: %d arguments, want 1", c.NArg()), "dunlin join TOKEN, or a file that holds it, or - for standard input")
+	}
+	text, err := tokenText(c.Args().First(), os.Stdin)
+	if err != nil {
+		return nil, nil, err
+	}
+	token, err := metadata.ParseToken(text)
+	if err != nil {
+		return nil, nil, err
+	}
+	got, err := metadata.Bootstrap(c.Context, token, time.Now(), nil)
+	if err != nil {
+		return nil, nil, fmt.Errorf("join %s: %w", strings.Join(token.Depots, ", "), err)
+	}
+	return token, got, nil
 }
 
 func printJoined(c *cli.Context, token *metadata.Token) error {

@@ -32,6 +32,7 @@ type Event struct {
 	Root    piecehash.Root `json:"root"`
 	From    fetch.From     `json:"from"`
 	Waste   int64          `json:"waste"`
+	Ahead   bool           `json:"ahead"`
 	Served  int64          `json:"served"`
 	Sent    int64          `json:"sent"`
 	Error   string         `json:"error"`

@@ -14,6 +14,7 @@ const layers = `
 	internal/durable:   internal/fault
 	internal/filelock:  internal/fault
 	internal/archive:   internal/fault
+	internal/window:    internal/fault
 	internal/publicweb:
 
 	metadata:           base piecehash
@@ -25,7 +26,7 @@ const layers = `
 	httpfallback:       base piecehash fetch
 	install:            base piecehash metadata store internal/archive
 	agent:              base piecehash metadata store fetch httpfallback install internal/measure
-	cachenode:          base piecehash metadata store fetch httpfallback internal/publicweb internal/measure
+	cachenode:          base piecehash metadata store fetch httpfallback internal/publicweb internal/measure internal/window
 	depot:              base piecehash metadata store fetch httpfallback internal/publicweb
 	publish:            base piecehash metadata internal/archive
 
@@ -62,7 +63,7 @@ const homes = `
 	github.com/smallstep/pkcs7:                                        install
 	golang.org/x/crypto/blake2b:                                       install metadata/metadatatest
 	go.etcd.io/bbolt:                                                  store
-	github.com/goccy/go-yaml/...:                                      agent
+	github.com/goccy/go-yaml/...:                                      agent cmd/dunlin
 	github.com/danielgtaylor/huma/v2/...:                              agent
 	modernc.org/sqlite:                                                depot
 	github.com/jackc/pgx/v5/...:                                       depot

@@ -124,7 +124,15 @@ func (d *discovery) changed(ctx context.Context, end context.CancelFunc, day int
 
 // announcements are what we say of our listeners.
 func (d *discovery) announcements(now time.Time) (out []announcement) {
-	texts := []string{"v=1", "g=" + d.Tags(group.Day(now))[0], "p=" + d.Self.String()}
+	for _, tag := range d.Tags(group.Day(now)) {
+		out = append(out, d.announcementsIn(tag)...)
+	}
+	return out
+}
+
+// announcementsIn are those to the members of one group.
+func (d *discovery) announcementsIn(tag string) (out []announcement) {
+	texts := []string{"v=1", "g=" + tag, "p=" + d.Self.String()}
 	add := func(k kinds, addrs []netip.AddrPort) {
 		for _, l := range addrs {
 			if a, err := newAnnouncement(k, l, texts); err == nil && !l.Addr().IsLoopback() {

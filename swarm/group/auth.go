@@ -24,6 +24,7 @@ const Timeout = 5 * time.Second
 // Member is what the authentication has shown of a peer.
 type Member struct {
 	Role fetch.Role
+	Key  int           // which of our keys it has
 	RTT  time.Duration // of one exchange
 }
 
@@ -37,8 +38,13 @@ type Authenticator struct {
 	Keys []Key      // the current one first
 }
 
-// Dial opens the first stream of c and authenticates both sides. It is over within Timeout.
+// Dial opens the first stream of c and authenticates both sides with the current key. It is over within Timeout.
 func (a *Authenticator) Dial(ctx context.Context, c *conn.Conn) (Member, error) {
+	return a.DialWith(ctx, c, 0)
+}
+
+// DialWith is Dial with one of the keys, by its number.
+func (a *Authenticator) DialWith(ctx context.Context, c *conn.Conn, key int) (Member, error) {
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
 	s, err := c.Open(ctx, wire.AuthProtocol)
@@ -46,11 +52,11 @@ func (a *Authenticator) Dial(ctx context.Context, c *conn.Conn) (Member, error) 
 		return Member{}, err
 	}
 	defer s.Reset()
-	return a.ask(s, c.RemotePeer())
+	return a.ask(s, c.RemotePeer(), key)
 }
 
-func (a *Authenticator) ask(s conn.Stream, other peer.ID) (Member, error) {
-	key := &a.Keys[0]
+func (a *Authenticator) ask(s conn.Stream, other peer.ID, number int) (Member, error) {
+	key := &a.Keys[number]
 	hello := wire.Hello{Method: wire.MethodOpen, Nonce: nonce()}
 	hello.Tag = key.tag(hello.Nonce)
 	r := wire.NewReader(s)
@@ -76,7 +82,7 @@ func (a *Authenticator) ask(s conn.Stream, other peer.ID) (Member, error) {
 	if !ok {
 		return Member{}, refusal(m)
 	}
-	return Member{roleOf(w.Role), rtt}, nil
+	return Member{roleOf(w.Role), number, rtt}, nil
 }
 
 // Accept takes the first stream of c, which must be the authentication, and answers it. It is over within
@@ -113,10 +119,11 @@ func (a *Authenticator) answer(s conn.Stream, other peer.ID) (Member, error) {
 	if hello.Method != wire.MethodOpen {
 		return Member{}, deny(s, wire.DeniedMethod)
 	}
-	key := a.find(hello)
-	if key == nil {
+	number := a.find(hello)
+	if number < 0 {
 		return Member{}, deny(s, wire.DeniedGroup)
 	}
+	key := &a.Keys[number]
 	ch := wire.Challenge{Nonce: nonce()}
 	ch.Proof = key.proof("listener", other, a.Self, hello.Nonce, ch.Nonce)
 	start := time.Now()
@@ -133,16 +140,17 @@ func (a *Authenticator) answer(s conn.Stream, other peer.ID) (Member, error) {
 		return Member{}, deny(s, wire.DeniedProof)
 	}
 	_, err = s.Write(wire.EncodeAuth(&wire.Welcome{Role: uint8(a.Role)}))
-	return Member{roleOf(p.Role), rtt}, err
+	return Member{roleOf(p.Role), number, rtt}, err
 }
 
-func (a *Authenticator) find(h *wire.Hello) *Key {
+// find returns the number of the key that a hello was made with, or -1.
+func (a *Authenticator) find(h *wire.Hello) int {
 	for i := range a.Keys {
 		if want := a.Keys[i].tag(h.Nonce); hmac.Equal(h.Tag[:], want[:]) {
-			return &a.Keys[i]
+			return i
 		}
 	}
-	return nil
+	return -1
 }
 
 func exchange(s conn.Stream, r *wire.Reader, m wire.Auth) (wire.Auth, error) {

@@ -1,4 +1,4 @@
-package agent
+package member
 
 import (
 	"fmt"
@@ -8,19 +8,19 @@ import (
 
 func TestScheduleIsTheDevicesOwnAndStable(t *testing.T) {
 	t.Parallel()
-	s := newSchedule("a", time.Hour)
+	s := NewSchedule("a", time.Hour)
 	now := time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
-	first := s.next(now, 0)
+	first := s.Next(now, 0)
 	if first.Sub(now) <= 0 || first.Sub(now) > time.Hour {
 		t.Errorf("the first is at %v", first)
 	}
 	for i, at := 1, first; i < 5; i++ {
-		at = s.next(at.Add(time.Minute), 0)
+		at = s.Next(at.Add(time.Minute), 0)
 		if want := first.Add(time.Duration(i) * time.Hour); !at.Equal(want) {
 			t.Errorf("cycle %d at %v, want %v", i, at, want)
 		}
 	}
-	if again := newSchedule("a", time.Hour).next(now, 0); !again.Equal(first) {
+	if again := NewSchedule("a", time.Hour).Next(now, 0); !again.Equal(first) {
 		t.Errorf("after a restart: %v, want %v", again, first)
 	}
 }
@@ -31,7 +31,7 @@ func TestScheduleSpreadsAFleet(t *testing.T) {
 	var count [slots]int
 	now := time.Unix(1_800_000_000, 0)
 	for i := range devices {
-		wait := newSchedule(fmt.Sprint("device ", i), time.Hour).next(now, 0).Sub(now)
+		wait := NewSchedule(fmt.Sprint("device ", i), time.Hour).Next(now, 0).Sub(now)
 		count[min(slots-1, int(wait/(time.Hour/slots)))]++
 	}
 	for slot, n := range count {
@@ -46,10 +46,10 @@ func TestAfterAFailureTheNextCycleComesSooner(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	for _, interval := range []time.Duration{time.Second, time.Minute, time.Hour, 30 * 24 * time.Hour} {
 		for device := range 50 {
-			s := newSchedule(fmt.Sprint(device), interval)
+			s := NewSchedule(fmt.Sprint(device), interval)
 			last := time.Duration(0)
 			for failures := 1; failures < 40; failures++ {
-				wait, after := s.next(now, failures).Sub(now), s.retryAfter(failures)
+				wait, after := s.Next(now, failures).Sub(now), s.retryAfter(failures)
 				if wait <= 0 || wait > interval || after < min(interval, firstRetry) || after > interval {
 					t.Fatalf("interval %v, failure %d: wait %v, retry after %v", interval, failures, wait, after)
 				}
@@ -74,7 +74,7 @@ func TestStableHashNeverChanges(t *testing.T) {
 		0x3c9d591045bc8876: {"a", "b"},
 		0x9caccc24b5d7e06c: {"ab"},
 	} {
-		if got := stableHash(parts...); got != want {
+		if got := StableHash(parts...); got != want {
 			t.Errorf("%q: %#x, want %#x", parts, got, want)
 		}
 	}
