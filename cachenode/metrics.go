@@ -25,6 +25,7 @@ type metrics struct {
 	bytes      prometheus.Collector
 	answers    prometheus.Gauge
 	checks     *prometheus.CounterVec
+	build      prometheus.Gauge
 }
 
 // The results of a request, and those of a check of a stored piece.
@@ -39,7 +40,7 @@ const (
 	checkDamaged = "damaged"
 )
 
-func newMetrics() *metrics {
+func newMetrics(cfg Config) *metrics {
 	counters := func(name, help string, results ...string) *prometheus.CounterVec {
 		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{"result"})
 		for _, r := range results {
@@ -64,6 +65,7 @@ func newMetrics() *metrics {
 		answers: measure.Active("answer"),
 		checks: counters("dunlin_stored_piece_checks_total", "Stored pieces that were hashed before they left for the first time, by the result.",
 			checkGood, checkDamaged),
+		build: measure.Build("cache", cfg.Version),
 	}
 }
 
@@ -71,7 +73,7 @@ func newMetrics() *metrics {
 func (n *Node) Metrics() []prometheus.Collector {
 	m := n.metrics
 	return append(m.transfers.Collectors(),
-		m.contents, m.prefetched, m.http, m.devices, m.requests, m.bytes, m.answers, m.checks, newFullness(n.keeper))
+		m.contents, m.prefetched, m.http, m.devices, m.requests, m.bytes, m.answers, m.checks, m.build, newFullness(n.keeper))
 }
 
 // seen is what one answer by HTTP was made of.
