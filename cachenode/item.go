@@ -3,6 +3,7 @@ package cachenode
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/piecehash"
@@ -30,6 +31,12 @@ type Catalogue interface {
 	Find(root piecehash.Root) (*Item, error)
 	// Refresh looks whether there is something new, and returns what is to be had before anybody asks: the first first.
 	Refresh(ctx context.Context) []piecehash.Root
+}
+
+// Expirer is what a Catalogue may be that holds for a time only.
+type Expirer interface {
+	// Expires returns when the approvals that it follows run out; the zero time while it has none.
+	Expires() time.Time
 }
 
 // Holding is content that is there, in whole or in part. store.Partial and store.File are.

@@ -25,6 +25,8 @@ type metrics struct {
 	bytes      prometheus.Collector
 	answers    prometheus.Gauge
 	checks     *prometheus.CounterVec
+	expiry     expiry
+	build      prometheus.Gauge
 }
 
 // The results of a request, and those of a check of a stored piece.
@@ -39,7 +41,7 @@ const (
 	checkDamaged = "damaged"
 )
 
-func newMetrics() *metrics {
+func newMetrics(cfg Config) *metrics {
 	counters := func(name, help string, results ...string) *prometheus.CounterVec {
 		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{"result"})
 		for _, r := range results {
@@ -64,6 +66,7 @@ func newMetrics() *metrics {
 		answers: measure.Active("answer"),
 		checks: counters("dunlin_stored_piece_checks_total", "Stored pieces that were hashed before they left for the first time, by the result.",
 			checkGood, checkDamaged),
+		expiry: expiry{cfg.Catalogue, measure.NewExpiry()}, build: measure.Build("cache", cfg.Version),
 	}
 }
 
@@ -71,7 +74,7 @@ func newMetrics() *metrics {
 func (n *Node) Metrics() []prometheus.Collector {
 	m := n.metrics
 	return append(m.transfers.Collectors(),
-		m.contents, m.prefetched, m.http, m.devices, m.requests, m.bytes, m.answers, m.checks, newFullness(n.keeper))
+		m.contents, m.prefetched, m.http, m.devices, m.requests, m.bytes, m.answers, m.checks, m.expiry, m.build, newFullness(n.keeper))
 }
 
 // seen is what one answer by HTTP was made of.
@@ -116,19 +119,44 @@ func (s *seen) result(status int) string {
 
 // sent counts n bytes of content, of which the first come from piece i, whose rest is so many bytes.
 func (s *seen) sent(i int, n, rest int64) {
-	s.content += n
 	waited := int64(0)
 	if i == s.missing {
 		waited = min(n, rest)
 	}
-	s.m.miss.Add(float64(waited))
-	s.m.hit.Add(float64(n - waited))
+	s.give(n-waited, waited)
+}
+
+// give counts bytes of content that were sent: what was there, and what had to be waited for.
+func (s *seen) give(hit, miss int64) {
+	n := hit + miss
+	s.content += n
+	s.m.hit.Add(float64(hit))
+	s.m.miss.Add(float64(miss))
 	if s.device {
 		s.m.devices.Add(float64(n))
 		return
 	}
 	s.m.http.Add(float64(n))
 	s.m.content.Add(float64(n))
+}
+
+// expiry says when the approvals run out that a node follows. One that follows none has no such series.
+type expiry struct {
+	catalogue Catalogue
+	gauge     measure.Expiry
+}
+
+// Describe implements prometheus.Collector.
+func (e expiry) Describe(ch chan<- *prometheus.Desc) { e.gauge.Collector().Describe(ch) }
+
+// Collect implements prometheus.Collector.
+func (e expiry) Collect(ch chan<- prometheus.Metric) {
+	if c, ok := e.catalogue.(Expirer); ok {
+		if t := c.Expires(); !t.IsZero() {
+			e.gauge.Set("approvals", t)
+		}
+	}
+	e.gauge.Collector().Collect(ch)
 }
 
 // fullness says how full the store is.

@@ -47,13 +47,23 @@ func (w *world) measures(want map[string]float64) {
 	w.t.Error(wrong)
 }
 
-// TestMetricNames: dashboards and alert rules hang on them. They are those of a node that has fetched and served.
+// joined is the catalogue of a node that follows an organisation.
+type joined struct {
+	catalogue
+	until time.Time
+}
+
+func (j joined) Expires() time.Time { return j.until }
+
+// TestMetricNames: dashboards and alert rules hang on them. They are those of a node that has joined, fetched and served.
 func TestMetricNames(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 5*pieceLength)
 	w.line(1 << 30)
-	w.run(nil)
+	until := time.Unix(1_800_000_000, 0)
+	w.run(func(c *Config) { c.Catalogue = joined{c.Catalogue.(catalogue), until} })
 	wants(t, "cold", w.ask(http.MethodGet, w.m.Root()), http.StatusOK, w.data)
+	w.measures(map[string]float64{`dunlin_metadata_expiry_timestamp_seconds{role="approvals"}`: float64(until.Unix())})
 	w.stop()
 	const file = "testdata/metrics.golden"
 	got := measuretest.Text(t, append(w.node.Metrics(), w.node.cfg.Gate.Metrics()...)...)

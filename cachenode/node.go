@@ -60,6 +60,8 @@ type Config struct {
 	Room    room.Limits
 	Fetches int // contents fetched at once; 0 is DefaultFetches
 	Open    int // contents open at once; 0 is DefaultOpen
+	// Version is that of the program, for metrics.
+	Version string
 	// Tell is told what happens, from several goroutines but never two at once. Nil: nobody is.
 	Tell func(Event)
 	Log  *slog.Logger // nil: silent
@@ -107,7 +109,7 @@ func New(cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, log: cfg.Log,
 		buffers: make(chan []byte, checkers), slots: make(chan struct{}, cfg.Fetches),
-		metrics: newMetrics(),
+		metrics: newMetrics(cfg),
 		lives:   life{begun: make(chan struct{})}, open: make(map[piecehash.Root]*content),
 	}
 	n.origin = n.webOrigin

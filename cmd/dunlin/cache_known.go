@@ -216,3 +216,11 @@ func loadUpdate(ctx context.Context, opt cacheOptions, gate *httpfallback.Gate, 
 	}
 	return known.Find(root)
 }
+
+// Expires implements cachenode.Expirer.
+func (k *cacheKnown) Expires() time.Time {
+	if k.approved == nil {
+		return time.Time{}
+	}
+	return k.approved.Status().Expires
+}

@@ -12,7 +12,6 @@ import (
 // registry has all metrics of a cache node.
 func (p *cacheParts) registry() *prometheus.Registry {
 	r := prometheus.NewRegistry()
-	r.MustRegister(measure.Build("cache", buildVersion()))
 	r.MustRegister(p.node.Metrics()...)
 	r.MustRegister(p.gate.Metrics()...)
 	r.MustRegister(p.swarm.Metrics()...)

@@ -187,7 +187,7 @@ func TestAllComesFromANode(t *testing.T) {
 	var last fetch.View
 	stats := s.get(t, s.hosts(t, node.URL), fetch.Options{Watch: func(v fetch.View) { last = v }})
 	n := int64(len(s.data))
-	if stats.From != (fetch.From{Cache: n}) || stats.Waste != 0 || s.origin.sent.Load() != 0 || node.sent.Load() != n || s.gate.Total() != 0 {
+	if stats.From != (fetch.From{Cache: n}) || stats.Uses.Cache.Useful != n || stats.Waste != 0 || s.origin.sent.Load() != 0 || node.sent.Load() != n || s.gate.Total() != 0 {
 		t.Errorf("%+v; the origin sent %d bytes, the node %d, the content has %d", stats, s.origin.sent.Load(), node.sent.Load(), n)
 	}
 	if last.Caches != n || last.Others != 0 {

@@ -32,6 +32,7 @@ const layers = `
 
 	internal/archtest:
 	internal/sim:       base piecehash store fetch swarm/relay
+	internal/boards:
 	internal/demo:      *
 	bench:              *
 	e2e:                *
