@@ -73,6 +73,7 @@ type Node struct {
 	lives   life          // of fetches and answers
 	metrics *metrics
 	sent    atomic.Int64
+	watch   watch // for the page
 
 	telling sync.Mutex
 

@@ -36,6 +36,7 @@ func cacheCommand() *cli.Command {
 				&cli.StringFlag{Name: "http", Value: defaultCacheHTTP, Usage: "`IP:PORT` for HTTP, or off"},
 				&cli.StringFlag{Name: "metrics", Value: defaultCacheMetrics, Usage: "serve Prometheus metrics on `IP:PORT`, or off"},
 				&cli.StringFlag{Name: "content", Usage: "`FOLDER` of the metainfo files; who may write there decides what is fetched from where"},
+				cachePageFlag(),
 				&cli.BoolFlag{Name: "prefetch", Usage: "fetch what is in the folder before anybody asks"},
 			),
 			Action: cacheRun,

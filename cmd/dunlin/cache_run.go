@@ -16,6 +16,7 @@ import (
 	"github.com/dunlin-project/dunlin/httpfallback"
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/internal/filelock"
+	"github.com/dunlin-project/dunlin/internal/page"
 	"github.com/dunlin-project/dunlin/piecehash"
 	"github.com/dunlin-project/dunlin/store"
 	"github.com/dunlin-project/dunlin/swarm"
@@ -28,6 +29,9 @@ func cacheRun(c *cli.Context) (err error) {
 	opt, err := cacheOptionsOf(c)
 	if err != nil {
 		return fault.WithHint(err, "dunlin cache run --help")
+	}
+	if err := checkCachePage(c); err != nil {
+		return err
 	}
 	log := newLogger(c)
 	key, err := agent.DeviceKey(opt.dir) // makes the folder
@@ -52,11 +56,20 @@ func cacheRun(c *cli.Context) (err error) {
 		return err
 	}
 	defer p.close()
-	if err := view.listening(p.swarm.Addrs(), p.node.Addr()); err != nil {
+	own, err := newCachePage(c, opt, p, log)
+	if err != nil {
 		return err
 	}
 	work, err := p.serveMetrics(c.Context, opt, log)
 	if err != nil {
+		return err
+	}
+	pageURL := ""
+	if own != nil {
+		defer own.Close()
+		work, pageURL = together(work, own.Run), own.URL()
+	}
+	if err := view.listening(p.swarm.Addrs(), p.node.Addr(), pageURL); err != nil {
 		return err
 	}
 	err = p.run(c.Context, work)
@@ -190,6 +203,9 @@ func (p *cacheParts) run(ctx context.Context, work func(context.Context) error) 
 
 // cacheSwarm is a swarm.Node as package cachenode knows it.
 type cacheSwarm struct{ *swarm.Node }
+
+// Peers returns who is connected, for the page.
+func (s cacheSwarm) Peers() []page.Peer { return pagePeers(s.Node) }
 
 // Join implements cachenode.Swarm.
 func (s cacheSwarm) Join(h cachenode.Holding) (cachenode.Room, error) {

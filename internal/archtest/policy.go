@@ -15,6 +15,7 @@ const layers = `
 	internal/filelock:  internal/fault
 	internal/archive:   internal/fault
 	internal/publicweb:
+	internal/history:   internal/fault internal/durable
 
 	metadata:           base piecehash
 	store:              base piecehash
@@ -24,8 +25,9 @@ const layers = `
 	swarm:              base piecehash store fetch swarm/relay internal/measure
 	httpfallback:       base piecehash fetch
 	install:            base piecehash metadata store internal/archive
-	agent:              base piecehash metadata store fetch httpfallback install internal/measure
-	cachenode:          base piecehash metadata store fetch httpfallback internal/publicweb internal/measure
+	internal/page:      base piecehash fetch internal/history internal/publicweb
+	agent:              base piecehash metadata store fetch httpfallback install internal/measure internal/page internal/history
+	cachenode:          base piecehash metadata store fetch httpfallback internal/publicweb internal/measure internal/page internal/history
 	depot:              base piecehash metadata store fetch httpfallback internal/publicweb
 	publish:            base piecehash metadata internal/archive
 
