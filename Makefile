@@ -65,3 +65,8 @@ bench-cache:  ## a cache node: hits against nginx, cold reads against curl, clie
 
 bench-cache-short:  ## the same, small, for what must hold on any machine (root)
 	DUNLIN_E2E=1 $(GO) test -count=1 -v -short -timeout 5m ./bench/cache
+
+.PHONY: screenshots
+screenshots: build  ## the pages of a device and a node, by Chromium, into docs/screenshots (root)
+	mkdir -p docs/screenshots
+	DUNLIN_E2E=1 DUNLIN_BINARY=$(CURDIR)/bin/dunlin $(GO) test -count=1 -timeout 10m -run TestPages ./e2e/page -args -screenshots $(CURDIR)/docs/screenshots

@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"context"
+	"log/slog"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 // neighbours is what a Swarm may also know, for the page.
 type neighbours interface {
+	ID() fetch.PeerID   // this device's name among them
 	Peers() []page.Peer // who is connected now
 	Served() int64      // payload bytes sent since it began
 }
@@ -59,6 +61,7 @@ func (a *Agent) servePage(ctx context.Context) error {
 	}
 	a.board.change(func(s *Status) { s.Page = p.URL() })
 	defer a.board.change(func(s *Status) { s.Page = "" })
+	a.log.InfoContext(ctx, "this device's own page", slog.String("url", p.URL()))
 	return p.Run(ctx)
 }
 
@@ -90,6 +93,10 @@ func (a *Agent) Look() page.Look {
 		Kind: page.Device, Name: s.Device, Version: s.Version, Facts: s.facts(now), Dropped: s.Dropped,
 		Decisions: a.board.lately(),
 	}
+	if n := a.lan.neighbours(); n != nil {
+		l.Name = string(n.ID())
+		l.Facts = append(l.Facts, page.Fact{Name: "Name among devices", Value: l.Name})
+	}
 	slices.SortStableFunc(s.Updates, func(x, y Update) int {
 		return cmp.Or(cmp.Compare(rankOf(x.State), rankOf(y.State)), y.Since.Compare(x.Since))
 	})
@@ -98,7 +105,7 @@ func (a *Agent) Look() page.Look {
 		if t := u.Transfer; t != nil && u.State == StateDownloading {
 			l.Transfers = append(l.Transfers, page.Transfer{
 				Name: u.title(), Length: t.Content, Have: min(t.Content, t.Resumed+t.From.Total()-t.Waste),
-				From: t.From, Waste: t.Waste, Seconds: t.Seconds, Sources: t.Sources,
+				From: t.From, Seconds: t.Seconds, Sources: t.Sources,
 			})
 		}
 	}
@@ -107,7 +114,7 @@ func (a *Agent) Look() page.Look {
 
 // facts are what the status says besides updates.
 func (s Status) facts(now time.Time) []page.Fact {
-	facts := []page.Fact{{Name: "Ring", Value: s.Ring}}
+	facts := []page.Fact{{Name: "Device", Value: s.Device}, {Name: "Ring", Value: s.Ring}}
 	if s.Group != "" {
 		facts = append(facts, page.Fact{Name: "Shares in group", Value: s.Group})
 	} else {

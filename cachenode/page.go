@@ -147,6 +147,7 @@ func (n *Node) Look() page.Look {
 	l := page.Look{Kind: page.Node}
 	if n.cfg.Swarm != nil {
 		l.Name = string(n.cfg.Swarm.ID())
+		l.Facts = append(l.Facts, page.Fact{Name: "Name among devices", Value: l.Name})
 	}
 	n.watch.mu.Lock()
 	l.Decisions = slices.Clone(n.watch.decided)
@@ -166,7 +167,7 @@ func (n *Node) Look() page.Look {
 func (f *watched) transfer() page.Transfer {
 	return page.Transfer{
 		Name: nameOf(f.name, f.root), Length: f.length, Have: min(f.length, f.stats.Resumed+f.stats.Useful()),
-		From: f.stats.From, Waste: f.stats.Waste, Seconds: f.stats.Elapsed.Seconds(), Sources: f.picture,
+		From: f.stats.From, Seconds: f.stats.Elapsed.Seconds(), Sources: f.picture,
 	}
 }
 

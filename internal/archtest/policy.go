@@ -74,6 +74,7 @@ const homes = `
 	github.com/schollz/progressbar/v3:                                 cmd/dunlin
 	golang.org/x/term:                                                 cmd/dunlin
 	github.com/rogpeppe/go-internal/...:                               tests
+	github.com/chromedp/...:                                           tests
 	golang.org/x/sync/...:                                             *
 	golang.org/x/net/...:                                              swarm
 	golang.org/x/sys/...:                                              *

@@ -7,16 +7,16 @@ import (
 	"unicode"
 )
 
-// SizeText prints bytes in the largest unit that keeps a digit before the point.
+// SizeText prints bytes in a unit that keeps at most three digits before the point.
 func SizeText(n int64) string {
 	switch {
 	case n < 0:
 		return "−" + SizeText(-n)
-	case n >= 1<<40:
+	case n >= 1000<<30:
 		return fmt.Sprintf("%.2f TiB", float64(n)/(1<<40))
-	case n >= 1<<30:
+	case n >= 1000<<20:
 		return fmt.Sprintf("%.2f GiB", float64(n)/(1<<30))
-	case n >= 1<<20:
+	case n >= 1000<<10:
 		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
 	case n >= 1<<10:
 		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))

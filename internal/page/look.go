@@ -45,7 +45,7 @@ type Peer struct {
 // Look is how things stand.
 type Look struct {
 	Kind      Kind
-	Name      string // of this machine
+	Name      string // of this machine; of a long one the end is shown, as of a peer's
 	Version   string // of the program
 	Facts     []Fact
 	Transfers []Transfer // that run now
@@ -66,8 +66,7 @@ type Transfer struct {
 	Name    string     `json:"name"`
 	Length  int64      `json:"length"`  // bytes
 	Have    int64      `json:"have"`    // of them
-	From    fetch.From `json:"from"`    // what arrived, waste included
-	Waste   int64      `json:"waste"`   // what arrived and was not needed
+	From    fetch.From `json:"from"`    // what arrived; what is on its way looks like waste, so that is not told apart
 	Seconds float64    `json:"seconds"` // since it began
 	// Sources says why each source is asked for no more; nil before it is known.
 	Sources *fetch.View `json:"sources,omitempty"`

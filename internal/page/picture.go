@@ -30,6 +30,9 @@ func (f flow) Text() string {
 // flows returns who gives and who takes, those that move most first.
 func (s Snapshot) flows() (in, out []flow) {
 	in = append(in, flow{Kind: "origin", Label: "Origin", Rate: s.Now.Origin, Bytes: s.Total.Origin})
+	if f, ok := s.byHTTP(); ok {
+		in = append(in, f)
+	}
 	for _, p := range s.Peers {
 		kind, label, order := "peer", "Device ", 2
 		if p.Role != "device" {
@@ -47,6 +50,24 @@ func (s Snapshot) flows() (in, out []flow) {
 		out = append(out, flow{Kind: "http", Label: "By HTTP", Rate: s.Now.HTTP, Bytes: s.Total.HTTP})
 	}
 	return fewer(in), fewer(out)
+}
+
+// byHTTP is what cache nodes give that are asked by HTTP: what came from nodes and not over their connections. It is there
+// while a transfer knows of any.
+func (s Snapshot) byHTTP() (flow, bool) {
+	f := flow{Kind: "cache", Label: "Nodes by HTTP", Rate: s.Now.Cache, order: 1}
+	for _, t := range s.Transfers {
+		if t.Sources != nil {
+			f.Bytes += t.Sources.Caches
+		}
+	}
+	for _, p := range s.Peers {
+		if p.Role != "device" {
+			f.Rate -= p.In
+		}
+	}
+	f.Rate = max(0, f.Rate)
+	return f, f.Bytes > 0
 }
 
 // fewer keeps maxFlows, the last of which is all the rest.
@@ -97,11 +118,11 @@ type line struct {
 const (
 	boxHeight = 48
 	boxGap    = 12
-	wideBox   = 190
+	wideBox   = 216
 	wideSelf  = 210
-	wideWidth = 760
+	wideWidth = 820
 	tallWidth = 330
-	tallBox   = 210
+	tallBox   = 216
 )
 
 // widePicture has givers on the left, this machine in the middle, takers on the right.

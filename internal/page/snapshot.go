@@ -119,7 +119,7 @@ func (p *Page) snapshot(now time.Time) Snapshot {
 	t := p.rates.traffic()
 	p.mu.Unlock()
 	s := Snapshot{
-		At: now, Kind: look.Kind, Name: plain(look.Name), Version: plain(look.Version),
+		At: now, Kind: look.Kind, Name: shortID(look.Name), Version: plain(look.Version),
 		Now: Rates{
 			Origin: t.rate[history.FromOrigin], Cache: t.rate[history.FromCache], Peers: t.rate[history.FromPeers],
 			Devices: t.rate[history.ToDevices], HTTP: t.rate[history.ByHTTP],
