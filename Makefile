@@ -69,3 +69,8 @@ bench-cache-short:  ## the same, small, for what must hold on any machine (root)
 .PHONY: dashboards
 dashboards: build  ## every panel of deploy/grafana and every rule against a real Prometheus that watches a site (root, prometheus)
 	DUNLIN_E2E=1 DUNLIN_BIN=$(CURDIR)/bin/dunlin $(GO) test -count=1 -v -timeout 5m ./e2e/dashboards
+
+.PHONY: screenshots
+screenshots: build  ## the pages of a device and a node, by Chromium, into docs/screenshots (root)
+	mkdir -p docs/screenshots
+	DUNLIN_E2E=1 DUNLIN_BINARY=$(CURDIR)/bin/dunlin $(GO) test -count=1 -timeout 10m -run TestPages ./e2e/page -args -screenshots $(CURDIR)/docs/screenshots

@@ -139,6 +139,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		g, ctx := errgroup.WithContext(ctx)
 		g.Go(func() error { return a.serveControl(ctx) })
 		g.Go(func() error { return a.serveMetrics(ctx) })
+		g.Go(func() error { return a.servePage(ctx) })
 		g.Go(func() error { return a.cycles(ctx) })
 		err := g.Wait()
 		if errors.Is(err, context.Canceled) && ctx.Err() != nil {

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -85,6 +86,7 @@ func TestRunServesUntilItIsStopped(t *testing.T) {
 	var all []*memSwarm
 	d := w.device(func(c *Config) {
 		c.Control, c.Metrics, c.Sharing, c.Interval = filepath.Join(run, "s"), "127.0.0.1:0", SharingLAN, Duration(time.Second)
+		c.Page = "127.0.0.1:0"
 	})
 	reg := prometheus.NewRegistry()
 	a, err := New(d.cfg, Options{OpenSwarm: swarms(&all), Gatherer: reg})
@@ -100,6 +102,11 @@ func TestRunServesUntilItIsStopped(t *testing.T) {
 	if !s.Running || s.Group != "lan" || s.Cycle == nil {
 		t.Errorf("%+v", s)
 	}
+	if res, err := http.Get(s.Page + "data.json"); err != nil || res.StatusCode != http.StatusOK {
+		t.Errorf("its page at %q: %v", s.Page, err)
+	} else {
+		res.Body.Close()
+	}
 	newer := payload(2, 50_000)
 	w.offer("app", "2.0", 2, newer)
 	eventually(t, d.cfg.Control, func(s Status) bool { return entryState(s, "2.0") == StateInstalled })
@@ -114,7 +121,7 @@ func TestRunServesUntilItIsStopped(t *testing.T) {
 	if _, err := os.Stat(d.cfg.Control); err == nil {
 		t.Error("the socket is left behind")
 	}
-	if kept, err := ReadStatus(d.cfg.StateDir); err != nil || entryState(kept, "2.0") != StateInstalled {
+	if kept, err := ReadStatus(d.cfg.StateDir); err != nil || entryState(kept, "2.0") != StateInstalled || kept.Page != "" {
 		t.Errorf("%+v %v", kept, err)
 	}
 }

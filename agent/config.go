@@ -10,6 +10,7 @@ import (
 
 	"github.com/dunlin-project/dunlin/httpfallback/cachehost"
 	"github.com/dunlin-project/dunlin/internal/fault"
+	"github.com/dunlin-project/dunlin/internal/page"
 	"github.com/dunlin-project/dunlin/metadata"
 )
 
@@ -19,6 +20,7 @@ const (
 	DefaultStateDir   = "/var/lib/dunlin/agent"
 	DefaultControl    = "/run/dunlin/agent.sock"
 	DefaultMetrics    = "127.0.0.1:9680"
+	DefaultPage       = "127.0.0.1:7682"
 	DefaultListen     = ":7680"
 	DefaultInterval   = Duration(time.Hour)
 )
@@ -117,6 +119,9 @@ type Config struct {
 
 	// Metrics is the IP:PORT that Prometheus may scrape, or off. Default 127.0.0.1:9680.
 	Metrics string `yaml:"metrics,omitempty"`
+	// Page is the IP:PORT of the device's own page, or off. Only a loopback address; port 0 is any free one. Default
+	// 127.0.0.1:7682, or any free port while another program has that one.
+	Page string `yaml:"page,omitempty"`
 	// Control is the path of the unix socket that "dunlin status" asks, or off. Default /run/dunlin/agent.sock.
 	Control string `yaml:"control,omitempty"`
 }
@@ -352,6 +357,11 @@ func (c Config) checkPlaces() error {
 	if c.Metrics != "" && c.Metrics != Off {
 		if _, err := netip.ParseAddrPort(c.Metrics); err != nil {
 			return wrong("metrics: %.60q is neither an IP:PORT nor off", c.Metrics)
+		}
+	}
+	if c.Page != "" && c.Page != Off {
+		if err := page.CheckListen(c.Page); err != nil {
+			return fault.WithHint(wrong("page: %w", err), "%s", fault.Hint(err))
 		}
 	}
 	return nil

@@ -46,6 +46,7 @@ labels:
 handlers: [file, tree]
 root: /srv/root
 metrics: off
+page: "[::1]:0"
 control: off
 `
 
@@ -60,7 +61,7 @@ func TestReadConfig(t *testing.T) {
 		CacheHosts: []string{"http://cache.example:7681"}, CacheHostSource: cachehost.Static, CacheFallbackDelay: Duration(90 * time.Second), Interval: Duration(90 * time.Minute),
 		Limits:   Limits{Download: 10 << 20, Upload: 500_000, Origin: 1_000_000, LAN: 50_000_000, Cache: 20_000_000, Connections: 64, Streams: 4, Memory: 40 << 20, Store: 20 << 30, Reserve: 1 << 30},
 		Labels:   map[string]Label{"site": "berlin", "version": "1.50", "floor": "3", "lab": "on"},
-		Handlers: []string{"file", "tree"}, Root: "/srv/root", Metrics: Off, Control: Off,
+		Handlers: []string{"file", "tree"}, Root: "/srv/root", Metrics: Off, Page: "[::1]:0", Control: Off,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -228,6 +229,8 @@ func TestValidateRefuses(t *testing.T) {
 		"control":             {func(c *Config) { c.Control = "sock" }, "control"},
 		"long control":        {func(c *Config) { c.Control = "/" + strings.Repeat("x", 108) }, "control"},
 		"metrics":             {func(c *Config) { c.Metrics = "localhost:1" }, "metrics"},
+		"page":                {func(c *Config) { c.Page = "localhost:1" }, "page"},
+		"page for others":     {func(c *Config) { c.Page = "0.0.0.0:7682" }, "not a loopback address"},
 		"too many depots":     {func(c *Config) { c.Depots = make([]string, 65) }, "depots"},
 		"too many labels": {func(c *Config) {
 			c.Labels = make(map[string]Label)

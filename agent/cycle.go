@@ -28,6 +28,7 @@ func (a *Agent) cycle(ctx context.Context) error {
 		c.Ended, c.Result = ended, outcome(err)
 		s.Cycle = &c
 	})
+	a.board.cycleEnded(ended, err)
 	a.metrics.cycles.WithLabelValues(outcome(err)).Inc()
 	if err != nil {
 		a.log.WarnContext(ctx, "cycle ended", slog.Any("err", err), slog.Duration("took", ended.Sub(started)))

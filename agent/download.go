@@ -110,9 +110,10 @@ func (a *Agent) fill(ctx context.Context, w *work, part *store.Partial) (shared 
 	default:
 		a.log.WarnContext(ctx, "no origin can be used, other devices must have the content", slog.Any("err", err))
 	}
-	meter := a.metrics.transfer(w)
+	meter, counted := a.metrics.transfer(w), a.metrics.counted.begin()
 	opt.Progress = func(s fetch.Stats) {
 		meter.Update(s)
+		counted.update(s)
 		a.progress(w, s)
 	}
 	opt.Watch = func(v fetch.View) {
@@ -121,6 +122,7 @@ func (a *Agent) fill(ctx context.Context, w *work, part *store.Partial) (shared 
 	}
 	stats, err := fetch.File(ctx, a.metrics.transfers.Part(part), opt)
 	meter.End(stats, err)
+	counted.end(stats)
 	w.arrived(stats)
 	return shared, err
 }

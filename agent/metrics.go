@@ -26,6 +26,8 @@ type metrics struct {
 	expiry    measure.Expiry
 	updates   *prometheus.GaugeVec // state
 	build     prometheus.Gauge
+
+	counted counted // the same bytes, for the page
 }
 
 // outcomeOK stands beside the words of fault.Kind.

@@ -28,6 +28,9 @@ func (s Status) writeHead(b *strings.Builder, now time.Time) {
 		fmt.Fprintf(b, ", shares in group %s", s.Group)
 	}
 	fmt.Fprintf(b, "\nagent %s: %s\n", s.Version, state)
+	if s.Page != "" {
+		fmt.Fprintf(b, "page %s\n", s.Page)
+	}
 	if c := s.Cycle; c != nil {
 		fmt.Fprintf(b, "last cycle: %s, began %s", c.Result, ago(now, c.Started))
 		if !s.Next.IsZero() && s.Running {

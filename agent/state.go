@@ -35,6 +35,7 @@ const (
 //	metadata/                    verified metadata (package metadata)
 //	content/                     verified content (package store)
 //	install/                     journal and version floor (package install)
+//	history.json                 what came and went (package history)
 //	status.json                  the last status, for when the agent does not run
 //	lock                         held by the agent that runs
 type stateDir string
@@ -47,6 +48,7 @@ func (d stateDir) deviceKey() string { return d.join("device.key") }
 func (d stateDir) metadata() string  { return d.join("metadata") }
 func (d stateDir) content() string   { return d.join("content") }
 func (d stateDir) install() string   { return d.join("install") }
+func (d stateDir) history() string   { return d.join("history.json") }
 func (d stateDir) status() string    { return d.join("status.json") }
 func (d stateDir) lock() string      { return d.join("lock") }
 

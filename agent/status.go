@@ -13,6 +13,7 @@ import (
 	"github.com/dunlin-project/dunlin/httpfallback/cachehost"
 	"github.com/dunlin-project/dunlin/internal/durable"
 	"github.com/dunlin-project/dunlin/internal/fault"
+	"github.com/dunlin-project/dunlin/internal/page"
 )
 
 // State is what has become of an update on this device.
@@ -48,6 +49,7 @@ type Status struct {
 	Version string           `json:"version"`          // of this program
 	Ring    string           `json:"ring"`             // of this device
 	Group   string           `json:"group,omitempty"`  // exchanged in; empty when sharing is off or nothing was synced yet
+	Page    string           `json:"page,omitempty"`   // URL of its own page, while it is served
 	Running bool             `json:"running"`          // false: this is the last word of an agent that has ended
 	At      time.Time        `json:"at"`               // when this was said
 	Next    time.Time        `json:"next,omitzero"`    // when the next cycle begins
@@ -141,6 +143,8 @@ const maxUpdates = 1000
 type board struct {
 	mu sync.Mutex // guards s
 	s  Status
+	// decided is what was decided lately, the newest last.
+	decided []page.Decision
 }
 
 // change applies f to the status under the lock; f must neither block nor keep what it is given.
@@ -169,9 +173,11 @@ func (b *board) set(u Update) {
 	b.change(func(s *Status) {
 		i, found := slices.BinarySearchFunc(s.Updates, u, byName)
 		if found {
+			b.compare(&s.Updates[i], u)
 			s.Updates[i] = u
 			return
 		}
+		b.compare(nil, u)
 		s.Updates = slices.Insert(s.Updates, i, u)
 	})
 }
@@ -193,7 +199,10 @@ func (b *board) list(updates []Update) {
 		updates = updates[:maxUpdates]
 	}
 	slices.SortFunc(updates, byName)
-	b.change(func(s *Status) { s.Updates, s.Dropped = updates, dropped })
+	b.change(func(s *Status) {
+		b.compareAll(s.Updates, updates)
+		s.Updates, s.Dropped = updates, dropped
+	})
 }
 
 func rankOf(s State) int {
@@ -231,6 +240,6 @@ func ReadStatus(dir string) (Status, error) {
 		return Status{}, fault.WithHint(fmt.Errorf("read status: %s is damaged: %w", stateDir(dir).status(), err),
 			"it is written anew with the next cycle: dunlin agent run --once")
 	}
-	s.Running = false
+	s.Running, s.Page = false, ""
 	return s, nil
 }

@@ -113,7 +113,7 @@ func (w *world) device(change func(*Config)) *testDevice {
 	w.t.Helper()
 	dir := filepath.Join(w.t.TempDir(), "state")
 	d := &testDevice{w: w, cfg: Config{
-		Depots: []string{"file://" + w.depot}, Ring: "pilot", StateDir: dir, Sharing: SharingOff, Metrics: Off, Control: Off,
+		Depots: []string{"file://" + w.depot}, Ring: "pilot", StateDir: dir, Sharing: SharingOff, Metrics: Off, Page: Off, Control: Off,
 	}}
 	if change != nil {
 		change(&d.cfg)

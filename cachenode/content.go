@@ -111,7 +111,7 @@ func (c *content) share(h Holding) *seat {
 	if c.node.cfg.Swarm == nil || c.node.forbids(c.root) {
 		return nil
 	}
-	room, err := c.node.cfg.Swarm.Join(c.watched(h))
+	room, err := c.node.cfg.Swarm.Join(c.kept(h))
 	if err != nil {
 		c.node.log.Warn("content is not shared with devices", slog.Any("root", c.root), slog.Any("err", err))
 		return nil

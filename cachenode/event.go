@@ -1,6 +1,8 @@
 package cachenode
 
 import (
+	"time"
+
 	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/piecehash"
 )
@@ -29,6 +31,7 @@ const (
 )
 
 func (n *Node) tell(e Event) {
+	n.watch.hear(time.Now(), e)
 	if n.cfg.Tell == nil {
 		return
 	}

@@ -234,7 +234,7 @@ func seal(ctx context.Context, part *store.Partial) error {
 // fetch brings what the part lacks, from the devices around and from the origin.
 func (c *content) fetch(ctx context.Context, part *store.Partial) (fetch.Stats, error) {
 	n := c.node
-	opt := fetch.Options{Limits: n.cfg.Limits, Log: n.log, Progress: c.progress(), Warm: true}
+	opt := fetch.Options{Limits: n.cfg.Limits, Log: n.log, Warm: true}
 	opt.Limits.Own = c.limit()
 	if seat := c.share(part); seat != nil {
 		opt.Site, opt.Self, opt.Warm = seat, n.cfg.Swarm.ID(), n.cfg.Swarm.Alone()
@@ -250,15 +250,16 @@ func (c *content) fetch(ctx context.Context, part *store.Partial) (fetch.Stats, 
 		defer origin.Close()
 		opt.Origin = origin
 	}
-	meter := n.metrics.transfers.Begin(c.fetched)
-	show := opt.Progress
-	opt.Progress = func(s fetch.Stats) {
+	meter, seen, told := n.metrics.transfers.Begin(c.fetched), n.watch.begin(c), c.progress()
+	opt.Watch, opt.Progress = seen.show, func(s fetch.Stats) {
 		meter.Update(s)
+		seen.update(s)
 		c.members(s.Members)
-		show(s)
+		told(s)
 	}
 	stats, err := fetch.File(ctx, n.metrics.transfers.Part(arriving{part, c, c.current()}), opt)
 	meter.End(stats, err)
+	seen.end(stats)
 	return stats, err
 }
 
@@ -269,6 +270,7 @@ func (c *content) fetched(n int64) {
 	c.mu.Unlock()
 	if !wanted {
 		c.node.metrics.prefetched.Add(float64(n))
+		c.node.watch.ahead(n)
 	}
 }
 

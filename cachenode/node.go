@@ -80,6 +80,7 @@ type Node struct {
 	sent    atomic.Int64
 	keeper  *room.Keeper
 	ahead   ahead
+	watch   watch // for the page
 
 	telling sync.Mutex
 

@@ -97,16 +97,16 @@ func (c *content) whole() bool {
 	return c.src != nil && c.fill == nil && c.src.Bitmap().Full()
 }
 
-// watched is content that devices are given, which counts as use.
-func (c *content) watched(h Holding) Holding { return watched{h, c.node.keeper} }
+// kept is content that devices are given, which counts as use.
+func (c *content) kept(h Holding) Holding { return kept{h, c.node.keeper} }
 
-type watched struct {
+type kept struct {
 	Holding
 	keeper *room.Keeper
 }
 
 // ReadPiece implements Holding.
-func (h watched) ReadPiece(i int, buf []byte) ([]byte, error) {
+func (h kept) ReadPiece(i int, buf []byte) ([]byte, error) {
 	b, err := h.Holding.ReadPiece(i, buf)
 	if err == nil {
 		h.keeper.Use(h.Manifest().Root(), int64(len(b)))

@@ -20,7 +20,11 @@ func (l *link) servePieces(ctx context.Context, s conn.Stream) error {
 	}
 	defer l.fed.Store(false)
 	return piece.Serve(ctx, s, piece.Service{
-		Scheduler: l.node.uploads, Flow: l.flow, Memory: l.node.memory, Sent: l.node.metrics.sent,
+		Scheduler: l.node.uploads, Flow: l.flow, Memory: l.node.memory,
+		Sent: func(payload, onWire int) {
+			l.sent.Add(int64(payload))
+			l.node.metrics.sent(payload, onWire)
+		},
 		Lookup: func(number uint32) *piece.Content {
 			if r := l.roomOf(number); r != nil {
 				return r.content

@@ -45,8 +45,9 @@ type link struct {
 	wake  chan struct{} // cap 1: writeSite has something to say
 	asker *piece.Asker
 	flow  *upload.Flow
-	sited atomic.Bool // the peer has opened the control stream
-	fed   atomic.Bool // and the one that it asks for pieces on
+	sent  atomic.Int64 // payload bytes
+	sited atomic.Bool  // the peer has opened the control stream
+	fed   atomic.Bool  // and the one that it asks for pieces on
 
 	mu     sync.Mutex // guards the rest; a room's mutex may be taken while it is held
 	closed bool

@@ -17,6 +17,7 @@ type PeerInfo struct {
 	RTT      time.Duration // of the authentication, 0 unknown
 	Since    time.Time     // the connection stands
 	Received int64         // payload bytes from it
+	Sent     int64         // payload bytes to it, before compression
 }
 
 // Peers returns the peers that are connected now, by id.
@@ -25,7 +26,7 @@ func (n *Node) Peers() []PeerInfo {
 	for _, l := range n.linksNow() {
 		out = append(out, PeerInfo{
 			ID: l.id, Role: l.role, Addr: l.conn.RemoteAddr(), Dialled: l.dialled, RTT: l.rtt, Since: l.since,
-			Received: l.asker.Arrived(),
+			Received: l.asker.Arrived(), Sent: l.sent.Load(),
 		})
 	}
 	slices.SortFunc(out, func(a, b PeerInfo) int { return strings.Compare(string(a.ID), string(b.ID)) })

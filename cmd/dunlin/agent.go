@@ -49,6 +49,7 @@ func agentFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "label", Usage: "a fact of this device, `NAME=VALUE`; may be repeated"},
 		&cli.StringFlag{Name: "root", Usage: "put `DIR` before every destination"},
 		&cli.StringFlag{Name: "metrics", Usage: "serve Prometheus metrics on `IP:PORT`, or off"},
+		&cli.StringFlag{Name: "page", Usage: "serve the device's own page on `IP:PORT` of a loopback address, or off"},
 		&cli.StringFlag{Name: "control", Usage: "answer dunlin status on the socket `PATH`, or off"},
 	}
 }
@@ -100,7 +101,7 @@ func agentConfig(c *cli.Context) (agent.Config, error) {
 		return cfg, err
 	}
 	for name, field := range map[string]*string{
-		"state-dir": &cfg.StateDir, "ring": &cfg.Ring, "group": &cfg.Group, "metrics": &cfg.Metrics, "root": &cfg.Root,
+		"state-dir": &cfg.StateDir, "ring": &cfg.Ring, "group": &cfg.Group, "metrics": &cfg.Metrics, "root": &cfg.Root, "page": &cfg.Page,
 		"control": &cfg.Control, "sharing": (*string)(&cfg.Sharing), "discovery": (*string)(&cfg.Discovery),
 		"cache-host-source": (*string)(&cfg.CacheHostSource),
 	} {

@@ -13,6 +13,7 @@ import (
 	"github.com/dunlin-project/dunlin/agent"
 	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/httpfallback/cachehost"
+	"github.com/dunlin-project/dunlin/internal/page"
 	"github.com/dunlin-project/dunlin/swarm"
 )
 
@@ -90,6 +91,18 @@ func (s agentSwarm) Join(h agent.Holding) (agent.Room, error) {
 		return nil, err
 	}
 	return agentRoom{room, s.ID()}, nil
+}
+
+// Peers returns who is connected, for the page.
+func (s agentSwarm) Peers() []page.Peer { return pagePeers(s.Node) }
+
+// pagePeers tells the peers of a node as a page knows them.
+func pagePeers(n *swarm.Node) []page.Peer {
+	var out []page.Peer
+	for _, p := range n.Peers() {
+		out = append(out, page.Peer(p))
+	}
+	return out
 }
 
 type agentRoom struct {

@@ -43,6 +43,7 @@ func cacheCommand() *cli.Command {
 				&cli.StringFlag{Name: "http", Value: defaultCacheHTTP, Usage: "`IP:PORT` for HTTP, or off"},
 				&cli.StringFlag{Name: "metrics", Value: defaultCacheMetrics, Usage: "serve Prometheus metrics on `IP:PORT`, or off"},
 				&cli.StringFlag{Name: "content", Usage: "`FOLDER` of the metainfo files; who may write there decides what is fetched from where"},
+				cachePageFlag(),
 				&cli.DurationFlag{Name: "interval", Value: approved.DefaultInterval, Usage: "`DURATION` between two questions to the depot"},
 				&cli.BoolFlag{Name: "prefetch", Usage: "fetch what is approved or in the folder before anybody asks (default: if the node has joined)"},
 				&cli.StringFlag{Name: "prefetch-window", Usage: "do so only at these `TIMES` of the day, such as 22:00-06:00 (default: always)"},

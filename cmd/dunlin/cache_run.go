@@ -18,6 +18,7 @@ import (
 	"github.com/dunlin-project/dunlin/httpfallback"
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/internal/filelock"
+	"github.com/dunlin-project/dunlin/internal/page"
 	"github.com/dunlin-project/dunlin/store"
 	"github.com/dunlin-project/dunlin/swarm"
 )
@@ -29,6 +30,9 @@ func cacheRun(c *cli.Context) (err error) {
 	opt, err := cacheOptionsOf(c)
 	if err != nil {
 		return fault.WithHint(err, "dunlin cache run --help")
+	}
+	if err := checkCachePage(c); err != nil {
+		return err
 	}
 	log := newLogger(c)
 	key, err := agent.DeviceKey(opt.dir) // makes the folder
@@ -60,11 +64,20 @@ func cacheLive(c *cli.Context, opt cacheOptions, key ed25519.PrivateKey, known *
 		return false, err
 	}
 	defer p.close()
-	if err := view.listening(p.swarm.Addrs(), p.node.Addr()); err != nil {
+	own, err := newCachePage(c, opt, p, log)
+	if err != nil {
 		return false, err
 	}
 	work, err := p.serveMetrics(c.Context, opt, log)
 	if err != nil {
+		return false, err
+	}
+	pageURL := ""
+	if own != nil {
+		defer own.Close()
+		work, pageURL = together(work, own.Run), own.URL()
+	}
+	if err := view.listening(p.swarm.Addrs(), p.node.Addr(), pageURL); err != nil {
 		return false, err
 	}
 	moved := false
@@ -200,6 +213,9 @@ type cacheSwarm struct {
 
 // Alone implements cachenode.Swarm.
 func (s cacheSwarm) Alone() bool { return time.Since(s.since) >= findTime && len(s.Peers()) == 0 }
+
+// Peers returns who is connected, for the page.
+func (s cacheSwarm) Peers() []page.Peer { return pagePeers(s.Node) }
 
 // Join implements cachenode.Swarm.
 func (s cacheSwarm) Join(h cachenode.Holding) (cachenode.Room, error) {

@@ -20,19 +20,23 @@ func newCacheView(c *cli.Context) *cacheView {
 	return &cacheView{c.App.Writer, c.App.ErrWriter, c.Bool("json")}
 }
 
-func (v *cacheView) listening(addrs []string, http string) error {
+func (v *cacheView) listening(addrs []string, http, page string) error {
 	if v.json {
 		return printJSON(v.out, struct {
 			Event string   `json:"event"`
 			Addrs []string `json:"addrs"`
 			HTTP  string   `json:"http,omitempty"`
-		}{"listening", addrs, http})
+			Page  string   `json:"page,omitempty"`
+		}{"listening", addrs, http, page})
 	}
 	for _, a := range addrs {
 		fmt.Fprintln(v.out, "listening on", a)
 	}
 	if http != "" {
 		fmt.Fprintf(v.out, "content is at http://%s/content/ROOT\n", http)
+	}
+	if page != "" {
+		fmt.Fprintln(v.out, "its own page is at", page)
 	}
 	return nil
 }

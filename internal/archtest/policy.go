@@ -16,6 +16,7 @@ const layers = `
 	internal/archive:   internal/fault
 	internal/window:    internal/fault
 	internal/publicweb:
+	internal/history:   internal/fault internal/durable
 
 	metadata:           base piecehash
 	store:              base piecehash
@@ -25,8 +26,9 @@ const layers = `
 	swarm:              base piecehash store fetch swarm/relay internal/measure
 	httpfallback:       base piecehash fetch
 	install:            base piecehash metadata store internal/archive
-	agent:              base piecehash metadata store fetch httpfallback install internal/measure
-	cachenode:          base piecehash metadata store fetch httpfallback internal/publicweb internal/measure internal/window
+	internal/page:      base piecehash fetch internal/history internal/publicweb
+	agent:              base piecehash metadata store fetch httpfallback install internal/measure internal/page internal/history
+	cachenode:          base piecehash metadata store fetch httpfallback internal/publicweb internal/measure internal/window internal/page internal/history
 	depot:              base piecehash metadata store fetch httpfallback internal/publicweb
 	publish:            base piecehash metadata internal/archive
 
@@ -74,6 +76,7 @@ const homes = `
 	github.com/schollz/progressbar/v3:                                 cmd/dunlin
 	golang.org/x/term:                                                 cmd/dunlin
 	github.com/rogpeppe/go-internal/...:                               tests
+	github.com/chromedp/...:                                           tests
 	golang.org/x/sync/...:                                             *
 	golang.org/x/net/...:                                              swarm
 	golang.org/x/sys/...:                                              *
