@@ -32,14 +32,14 @@ func cacheCommand() *cli.Command {
 			Description: "Content is at http://THIS:PORT/content/ROOT. What is known are the metainfo files (*.torrent, as \"dunlin hash\" writes\n" +
 				"them) in a folder, looked at every 10 s, and what the store already has. Several who ask for what is not there yet wait for\n" +
 				"one fetch, and get each piece as it arrives. Devices find the node as they find each other.",
-			Flags: cacheFlags(
+			Flags: cacheFlags(append(urlCacheFlags(),
 				&cli.StringFlag{Name: "listen", Value: defaultListen, Usage: "`IP:PORT` for other devices; on a loopback address nobody is looked for"},
 				&cli.StringFlag{Name: "http", Value: defaultCacheHTTP, Usage: "`IP:PORT` for HTTP, or off"},
 				&cli.StringFlag{Name: "metrics", Value: defaultCacheMetrics, Usage: "serve Prometheus metrics on `IP:PORT`, or off"},
 				&cli.StringFlag{Name: "content", Usage: "`FOLDER` of the metainfo files; who may write there decides what is fetched from where"},
 				&cli.BoolFlag{Name: "prefetch", Usage: "fetch what is in the folder before anybody asks"},
 				maxSizeFlag(), maxAgeFlag(),
-			),
+			)...),
 			Action: cacheRun,
 		}, {
 			Name:      "warm",
@@ -82,6 +82,7 @@ type cacheOptions struct {
 	origins  []string
 	peers    []string
 	group    string
+	urls     urlCacheOptions
 	transferLimits
 }
 
@@ -124,6 +125,9 @@ func cacheOptionsOf(c *cli.Context) (opt cacheOptions, err error) {
 		return opt, fault.New(fault.Usage, "%s: --group: the name is empty", name)
 	case opt.prefetch && opt.content == "":
 		return opt, fault.New(fault.Usage, "%s: --prefetch: there is no folder of metainfo files; name it with --content", name)
+	}
+	if opt.urls, err = urlCacheOptionsOf(c, opt.dir); err != nil {
+		return opt, err
 	}
 	if opt.reserve, err = parseSize(c.String("reserve")); err != nil {
 		return opt, fault.New(fault.Usage, "%s: --reserve: %w", name, err)
