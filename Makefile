@@ -65,3 +65,7 @@ bench-cache:  ## a cache node: hits against nginx, cold reads against curl, clie
 
 bench-cache-short:  ## the same, small, for what must hold on any machine (root)
 	DUNLIN_E2E=1 $(GO) test -count=1 -v -short -timeout 5m ./bench/cache
+
+.PHONY: bench-start
+bench-start:  ## a cache node starts with 200,000 contents; prints seconds and memory (BENCH_START='-cold' as root, on a quiet machine)
+	$(GO) test -run '^$$' -bench '^BenchmarkStart$$' -benchtime 3x -timeout 20m ./store -args -contents 200000 $(BENCH_START)
