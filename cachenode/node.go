@@ -21,6 +21,7 @@ import (
 	"github.com/dunlin-project/dunlin/piecehash"
 	"github.com/dunlin-project/dunlin/store"
 	"github.com/dunlin-project/dunlin/store/room"
+	"github.com/dunlin-project/dunlin/store/scrub"
 )
 
 // Limits of a node.
@@ -57,7 +58,9 @@ type Config struct {
 	Prefetch bool
 	Limits   fetch.Limits // of all that is fetched; the zero value does not limit
 	// Room is what the store is kept within; the zero value lets it grow until the disk is full.
-	Room    room.Limits
+	Room room.Limits
+	// Scrub is how what is stored is read again in idle time; only its Rate, of which 0 is off, and its Cycle are looked at.
+	Scrub   scrub.Config
 	Fetches int // contents fetched at once; 0 is DefaultFetches
 	Open    int // contents open at once; 0 is DefaultOpen
 	// Tell is told what happens, from several goroutines but never two at once. Nil: nobody is.
@@ -77,6 +80,9 @@ type Node struct {
 	metrics *metrics
 	sent    atomic.Int64
 	keeper  *room.Keeper
+
+	scrubber   *scrub.Scrubber // nil: off
+	complaints complaints
 
 	telling sync.Mutex
 
@@ -110,6 +116,12 @@ func New(cfg Config) (*Node, error) {
 		lives:   life{begun: make(chan struct{})}, open: make(map[piecehash.Root]*content),
 	}
 	n.origin = n.webOrigin
+	n.complaints = newComplaints()
+	if cfg.Scrub.Rate > 0 {
+		n.scrubber = scrub.New(scrub.Config{
+			Store: cfg.Store, Rate: cfg.Scrub.Rate, Cycle: cfg.Scrub.Cycle, Busy: n.working, Damaged: n.mend, Log: cfg.Log,
+		})
+	}
 	n.keeper = room.New(room.Config{Store: cfg.Store, Limits: cfg.Room, Busy: n.busy, Remove: n.remove, Log: cfg.Log})
 	for range checkers {
 		n.buffers <- nil
@@ -154,6 +166,10 @@ func (n *Node) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	n.lives.begin(ctx)
 	g.Go(func() error { n.keeper.Run(ctx); return nil })
+	g.Go(func() error { n.look(ctx); return nil })
+	if n.scrubber != nil {
+		g.Go(func() error { n.scrubber.Run(ctx); return nil })
+	}
 	g.Go(func() error { n.resume(ctx); n.upkeep(ctx); return nil })
 	if n.listen != nil {
 		srv := publicweb.NewServer(n, n.log)

@@ -142,6 +142,7 @@ func TestRemovedBehindItsBack(t *testing.T) {
 			t.Errorf("status %+v", st)
 		}
 		wants(t, "again", w.ask("GET", w.m.Root()), 200, w.data)
+		synctest.Wait()
 		if o.Served(0) != 1 || !w.store.Has(w.m.Root()) {
 			t.Errorf("the first piece was drawn %d times", o.Served(0))
 		}
@@ -284,6 +285,13 @@ func (l *lines) count(s string) int {
 type seats struct {
 	mu   sync.Mutex
 	open map[piecehash.Root]bool
+	held map[piecehash.Root]Holding
+}
+
+func (s *seats) holding(root piecehash.Root) Holding {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.held[root]
 }
 
 func (*seats) ID() fetch.PeerID { return "node" }
@@ -296,6 +304,10 @@ func (s *seats) Join(h Holding) (Room, error) {
 		return nil, errors.New("joined twice")
 	}
 	s.open[root] = true
+	if s.held == nil {
+		s.held = make(map[piecehash.Root]Holding)
+	}
+	s.held[root] = h
 	return &seatOf{s: s, root: root, heard: make(chan fetch.Heard)}, nil
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/store/room"
+	"github.com/dunlin-project/dunlin/store/scrub"
 	"github.com/dunlin-project/dunlin/swarm"
 )
 
@@ -38,7 +39,7 @@ func cacheCommand() *cli.Command {
 				&cli.StringFlag{Name: "metrics", Value: defaultCacheMetrics, Usage: "serve Prometheus metrics on `IP:PORT`, or off"},
 				&cli.StringFlag{Name: "content", Usage: "`FOLDER` of the metainfo files; who may write there decides what is fetched from where"},
 				&cli.BoolFlag{Name: "prefetch", Usage: "fetch what is in the folder before anybody asks"},
-				maxSizeFlag(), maxAgeFlag(),
+				maxSizeFlag(), maxAgeFlag(), scrubFlag(), scrubCycleFlag(),
 			),
 			Action: cacheRun,
 		}, {
@@ -79,6 +80,7 @@ type cacheOptions struct {
 	prefetch bool
 	reserve  int64
 	room     room.Limits
+	scrub    scrub.Config
 	origins  []string
 	peers    []string
 	group    string
@@ -129,6 +131,9 @@ func cacheOptionsOf(c *cli.Context) (opt cacheOptions, err error) {
 		return opt, fault.New(fault.Usage, "%s: --reserve: %w", name, err)
 	}
 	if opt.room, err = roomOf(c, opt.reserve); err != nil {
+		return opt, err
+	}
+	if opt.scrub, err = scrubOf(c); err != nil {
 		return opt, err
 	}
 	opt.transferLimits, err = limitsOf(c)

@@ -47,7 +47,7 @@ func cacheRun(c *cli.Context) (err error) {
 		}
 	}
 	view := newCacheView(c)
-	conf := cachenode.Config{Listen: opt.http, Catalogue: known, Prefetch: opt.prefetch, Room: opt.room, Tell: view.tell, Log: log}
+	conf := cachenode.Config{Listen: opt.http, Catalogue: known, Prefetch: opt.prefetch, Room: opt.room, Scrub: opt.scrub, Tell: view.tell, Log: log}
 	p, err := newCacheParts(opt, conf, swarm.Config{Key: key, Role: fetch.Cache}, log)
 	if err != nil {
 		return err
