@@ -2,6 +2,7 @@ package cachenode
 
 import (
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,12 +30,29 @@ type Prefetch struct {
 // ahead paces what nobody has asked for.
 type ahead struct {
 	Prefetch
-	left []piecehash.Root        // what an earlier run has begun; owned by upkeep
-	had  map[piecehash.Root]bool // what was here once in this process; owned by upkeep
+	had map[piecehash.Root]bool // what was here once in this process; owned by upkeep
 
-	mu    sync.Mutex // guards the rest; taken after a content's
-	asked int        // fetches under way that somebody waits for
-	fill  *fill      // the one that nobody does; nil: none
+	mu    sync.Mutex       // guards the rest; taken after a content's
+	left  []piecehash.Root // what an earlier run has begun
+	asked int              // fetches under way that somebody waits for
+	fill  *fill            // the one that nobody does; nil: none
+}
+
+// resume notes what an earlier run has begun.
+func (a *ahead) resume(partial []piecehash.Root) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.left = partial
+}
+
+// due is what an earlier run has begun, and what is wanted if anything is fetched ahead.
+func (a *ahead) due(wanted []piecehash.Root) []piecehash.Root {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.On {
+		return a.left
+	}
+	return slices.Concat(a.left, wanted)
 }
 
 // newFill returns a fetch that nobody waits for.
@@ -107,11 +125,7 @@ func (n *Node) fetchAhead(wanted []piecehash.Root) <-chan struct{} {
 	if busy || !open {
 		return nil
 	}
-	due := a.left
-	if a.On {
-		due = append(due[:len(due):len(due)], wanted...)
-	}
-	for _, root := range due {
+	for _, root := range a.due(wanted) {
 		if a.had[root] {
 			continue
 		}

@@ -231,7 +231,7 @@ func TestBegunAndLeft(t *testing.T) {
 	if st := k.Status(); st.Partial != 1 || st.Contents != 0 || st.Trouble != Full {
 		t.Errorf("just begun: %+v", st)
 	}
-	e := k.all[m.Root()]
+	e := k.all[m.Root()].entry(m.Root())
 	e.Used = e.Used.Add(-2 * Abandoned)
 	k.put(e)
 	k.Tidy() // it looks left, but is locked
@@ -245,4 +245,35 @@ func TestBegunAndLeft(t *testing.T) {
 	if st := k.Status(); st.Partial != 0 || st.Bytes != 0 || st.Trouble != Fine {
 		t.Errorf("left for two hours: %+v", st)
 	}
+}
+
+// TestBrokenDisk: an error of the disk is said once, and is over when something was stored; others are none of its business.
+func TestBrokenDisk(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf(t, 1)
+		var log bytes.Buffer
+		k := New(Config{Store: s.Store, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		stop := live(k)
+		_ = k.Failed(errors.New("no origin answers"))
+		if st := k.Status(); st.Trouble != Fine {
+			t.Errorf("status %+v", st)
+		}
+		for _, errno := range []error{syscall.EIO, syscall.EIO, syscall.EROFS} {
+			_ = k.Failed(fault.Wrap(fault.Unavailable, errno))
+			time.Sleep(2 * time.Minute)
+		}
+		if st := k.Status(); st.Trouble != Broken {
+			t.Errorf("status %+v", st)
+		}
+		k.Stored(s.m[0].Content)
+		time.Sleep(2 * time.Minute)
+		if st := k.Status(); st.Trouble != Fine {
+			t.Errorf("after something was stored: %+v", st)
+		}
+		if n := strings.Count(log.String(), "level=ERROR"); n != 1 || !strings.Contains(log.String(), "can be stored again") {
+			t.Errorf("it was said %d times:\n%s", n, log.String())
+		}
+		stop()
+	})
 }

@@ -43,12 +43,21 @@ func (k *Keeper) Status() Status {
 		s.Limit = l.most(k.disk)
 	}
 	for _, e := range k.all {
-		if e.Whole {
+		if e.whole {
 			s.Contents++
 		}
 	}
 	s.Partial = len(k.all) - s.Contents
 	return s
+}
+
+// Capacity is what the store may take of the disk, in bytes: what it takes, and what is free beyond the reserve, up to its limit.
+func (s Status) Capacity() int64 {
+	most := s.Bytes + max(s.DiskFree-s.Reserve, 0)
+	if s.Limit > 0 {
+		most = min(most, s.Limit)
+	}
+	return most
 }
 
 // troubleOf says what an error tells about the disk.
