@@ -55,6 +55,18 @@ type joined struct {
 
 func (j joined) Expires() time.Time { return j.until }
 
+// TestTheFirstToRunOut of several catalogues is what counts; one that holds for ever, or has learnt nothing yet, does not.
+func TestTheFirstToRunOut(t *testing.T) {
+	t.Parallel()
+	early, late := time.Unix(1000, 0), time.Unix(2000, 0)
+	if got := (Union{catalogue{}, joined{}, joined{until: late}, joined{until: early}}).Expires(); !got.Equal(early) {
+		t.Errorf("%v", got)
+	}
+	if got := (Union{catalogue{}, joined{}}).Expires(); !got.IsZero() {
+		t.Errorf("of none that run out: %v", got)
+	}
+}
+
 // TestMetricNames: dashboards and alert rules hang on them. They are those of a node that has joined, fetched and served.
 func TestMetricNames(t *testing.T) {
 	t.Parallel()

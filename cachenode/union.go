@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/piecehash"
@@ -46,4 +47,18 @@ func (u Union) Refresh(ctx context.Context) (out []piecehash.Root) {
 		}
 	}
 	return slices.Clip(out)
+}
+
+// Expires implements Expirer: it is the earliest of those that hold for a time only, zero if none does.
+func (u Union) Expires() (first time.Time) {
+	for _, c := range u {
+		e, ok := c.(Expirer)
+		if !ok {
+			continue
+		}
+		if t := e.Expires(); !t.IsZero() && (first.IsZero() || t.Before(first)) {
+			first = t
+		}
+	}
+	return first
 }

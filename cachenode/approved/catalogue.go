@@ -163,6 +163,9 @@ func (c *Catalogue) Status() Status {
 	return c.status
 }
 
+// Expires implements cachenode.Expirer.
+func (c *Catalogue) Expires() time.Time { return c.Status().Expires }
+
 // Group returns the group that the organisation has signed for its devices, "" while nobody has said.
 func (c *Catalogue) Group() string { return c.ledger().Group }
 

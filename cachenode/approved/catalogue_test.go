@@ -145,7 +145,7 @@ func TestApprovedContentIsKnown(t *testing.T) {
 	if c.Group() != "ward-7" {
 		t.Errorf("group %q", c.Group())
 	}
-	if s := c.Status(); s.Known != 2 || s.Err != nil || s.Synced.IsZero() || !s.Expires.After(time.Now()) {
+	if s := c.Status(); s.Known != 2 || s.Err != nil || s.Synced.IsZero() || !s.Expires.After(time.Now()) || !s.Expires.Equal(cachenode.Union{c}.Expires()) {
 		t.Errorf("%+v", s)
 	}
 	if root, err := c.Named("acme", "big", ""); err != nil || root != u.Root {
