@@ -23,7 +23,6 @@ import (
 	"github.com/dunlin-project/dunlin/internal/window"
 	"github.com/dunlin-project/dunlin/metadata"
 	"github.com/dunlin-project/dunlin/metadata/member"
-	"github.com/dunlin-project/dunlin/piecehash"
 	"github.com/dunlin-project/dunlin/swarm"
 )
 
@@ -101,14 +100,25 @@ type cacheKnown struct {
 	approved *approved.Catalogue // nil: the node has not joined
 }
 
-func openKnown(ctx context.Context, opt cacheOptions, key ed25519.PrivateKey, log *slog.Logger) (*cacheKnown, error) {
+// openFollowed opens what a node that has joined knows, and nothing for one that has not. It asks nobody.
+func openFollowed(opt cacheOptions, key ed25519.PrivateKey, log *slog.Logger) (*cacheKnown, error) {
 	k := &cacheKnown{}
-	if opt.joined {
-		var err error
-		if k.approved, err = openApproved(opt, key, log); err != nil {
-			return nil, err
-		}
-		k.Union = append(k.Union, k.approved)
+	if !opt.joined {
+		return k, nil
+	}
+	var err error
+	k.approved, err = approved.Open(approved.Config{
+		Dir: opt.approvals(), Anchors: opt.anchors, Depots: opt.Depots, Content: opt.Content, Rings: opt.Rings,
+		ID: agent.DeviceID(key), Interval: opt.interval, Log: log,
+	})
+	k.Union = append(k.Union, k.approved)
+	return k, err
+}
+
+func openKnown(ctx context.Context, opt cacheOptions, key ed25519.PrivateKey, log *slog.Logger) (*cacheKnown, error) {
+	k, err := openFollowed(opt, key, log)
+	if err != nil {
+		return nil, err
 	}
 	if opt.content != "" {
 		folder, err := cachenode.OpenFolder(opt.content, log)
@@ -127,13 +137,6 @@ func openKnown(ctx context.Context, opt cacheOptions, key ed25519.PrivateKey, lo
 		return nil, err
 	}
 	return k, nil
-}
-
-func openApproved(opt cacheOptions, key ed25519.PrivateKey, log *slog.Logger) (*approved.Catalogue, error) {
-	return approved.Open(approved.Config{
-		Dir: opt.approvals(), Anchors: opt.anchors, Depots: opt.Depots, Content: opt.Content, Rings: opt.Rings,
-		ID: agent.DeviceID(key), Interval: opt.interval, Log: log,
-	})
 }
 
 // groups are the names of those to share with.
@@ -171,11 +174,11 @@ func (k *cacheKnown) follow(gate *httpfallback.Gate, opt cacheOptions, work func
 }
 
 // loadItem finds what an argument of "cache warm" names.
-func loadItem(ctx context.Context, opt cacheOptions, name string, log *slog.Logger) (*cachenode.Item, error) {
+func (k *cacheKnown) loadItem(ctx context.Context, name string, log *slog.Logger) (*cachenode.Item, error) {
 	gate := httpfallback.NewGate(httpfallback.GateConfig{Log: log})
 	defer gate.Close()
 	if publisher, id, version, ok := updateName(name); ok {
-		return loadUpdate(ctx, opt, gate, publisher, id, version, log)
+		return k.loadUpdate(ctx, gate, publisher, id, version)
 	}
 	m, err := loadMetainfo(ctx, gate, name)
 	if err != nil {
@@ -197,24 +200,16 @@ func updateName(s string) (publisher, id, version string, ok bool) {
 }
 
 // loadUpdate asks the depot what is approved; if it does not answer, what was approved when it last did.
-func loadUpdate(ctx context.Context, opt cacheOptions, gate *httpfallback.Gate, publisher, id, version string, log *slog.Logger) (*cachenode.Item, error) {
-	if !opt.joined {
+func (k *cacheKnown) loadUpdate(ctx context.Context, gate *httpfallback.Gate, publisher, id, version string) (*cachenode.Item, error) {
+	if k.approved == nil {
 		return nil, fault.WithHint(fault.New(fault.Usage, "find %s/%s: this node has not joined an organisation", publisher, id), "dunlin cache join TOKEN")
 	}
-	key, err := agent.DeviceKey(opt.dir)
+	syncErr := k.approved.Sync(ctx, gate)
+	root, err := k.approved.Named(publisher, id, version)
 	if err != nil {
-		return nil, err
-	}
-	known, err := openApproved(opt, key, log)
-	if err != nil {
-		return nil, err
-	}
-	syncErr := known.Sync(ctx, gate)
-	var root piecehash.Root
-	if root, err = known.Named(publisher, id, version); err != nil {
 		return nil, errors.Join(err, syncErr)
 	}
-	return known.Find(root)
+	return k.approved.Find(root)
 }
 
 // Expires implements cachenode.Expirer.

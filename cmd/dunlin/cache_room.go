@@ -43,7 +43,7 @@ func cacheStoreCommands() []*cli.Command {
 		Name:        "remove",
 		Usage:       "delete content from the store",
 		ArgsUsage:   "ROOT|NAME|FILE.torrent...",
-		Description: "A node that runs gives the room back within 10 s, or when the last reader is done. What it knows it fetches again when it\nis asked for, and with --prefetch at once. What is being fetched at this moment stays.",
+		Description: "A node that runs gives the room back within 10 s, or when the last reader is done. What it knows it fetches again when it\nis asked for, and ahead of that after its next start at the earliest. What is being fetched at this moment stays.",
 		Flags:       storeFlags(),
 		Action:      cacheRemove,
 	}}
@@ -204,7 +204,7 @@ func meant(c *cli.Context, names map[piecehash.Root]string, arg string) (out []p
 		return []piecehash.Root{root}, nil
 	}
 	if filepath.Ext(arg) == ".torrent" {
-		item, err := loadItem(c.Context, cacheOptions{}, arg, newLogger(c))
+		item, err := (&cacheKnown{}).loadItem(c.Context, arg, newLogger(c))
 		if err != nil {
 			return nil, err
 		}

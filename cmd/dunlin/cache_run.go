@@ -98,12 +98,17 @@ func cacheWarm(c *cli.Context) error {
 		return fault.WithHint(err, "dunlin cache warm --help")
 	}
 	log := newLogger(c)
-	if _, err := agent.DeviceKey(opt.dir); err != nil { // makes the folder; the key stays with the node that runs
+	key, err := agent.DeviceKey(opt.dir) // makes the folder; the key stays with the node that runs
+	if err != nil {
+		return err
+	}
+	known, err := openFollowed(opt, key, log)
+	if err != nil {
 		return err
 	}
 	view := newCacheView(c)
 	for _, name := range c.Args().Slice() {
-		if err := warmOne(c.Context, opt, name, view, log); err != nil {
+		if err := warmOne(c.Context, opt, known, name, view, log); err != nil {
 			return err
 		}
 	}
@@ -111,12 +116,13 @@ func cacheWarm(c *cli.Context) error {
 }
 
 // warmOne brings one content into the store. Those after it have the line to themselves again.
-func warmOne(ctx context.Context, opt cacheOptions, name string, view *cacheView, log *slog.Logger) error {
-	item, err := loadItem(ctx, opt, name, log)
+func warmOne(ctx context.Context, opt cacheOptions, known *cacheKnown, name string, view *cacheView, log *slog.Logger) error {
+	item, err := known.loadItem(ctx, name, log)
 	if err != nil {
 		return err
 	}
-	conf := cachenode.Config{Catalogue: cachenode.One{Item: item}, Tell: view.progress, Log: quiet(log, log.Enabled(ctx, slog.LevelDebug))}
+	opt.groups = known.groups(opt)
+	conf := cachenode.Config{Catalogue: append(cachenode.Union{cachenode.One{Item: item}}, known.Union...), Tell: view.progress, Log: quiet(log, log.Enabled(ctx, slog.LevelDebug))}
 	p, err := newCacheParts(opt, conf, swarm.Config{Role: fetch.Cache}, conf.Log)
 	if err != nil {
 		return err
