@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dunlin-project/dunlin/cachenode/byterange"
+	"github.com/dunlin-project/dunlin/cachenode/urlcache"
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/internal/publicweb"
 	"github.com/dunlin-project/dunlin/piecehash"
@@ -44,11 +46,20 @@ func (n *Node) handle(w *publicweb.Writer, r *http.Request, s *seen) {
 		refuse(w, r, http.StatusBadRequest, "A request here has no body.")
 		return
 	}
+	if urlcache.Wants(r) {
+		n.serveURL(w, r, s)
+		return
+	}
 	root, layer, ok := parsePath(r.URL)
 	if !ok {
 		refuse(w, r, http.StatusNotFound, "Content is at "+contentPath+"ROOT, where ROOT is 64 lower-case hex digits.")
 		return
 	}
+	n.serveRoot(w, r, s, root, layer)
+}
+
+// serveRoot answers with content, or its piece layer.
+func (n *Node) serveRoot(w *publicweb.Writer, r *http.Request, s *seen, root piecehash.Root, layer bool) {
 	c, err := n.take(root)
 	if err != nil {
 		n.fail(w, r, err)
@@ -129,11 +140,11 @@ func (a *answer) serve() {
 		a.head(http.StatusOK, a.size, "")
 		return
 	}
-	spans, err := parseRanges(rangesOf(a.r.Header, etag), a.size)
+	spans, err := byterange.Parse(rangesOf(a.r.Header, etag), a.size)
 	if err != nil {
 		h.Set("Content-Range", "bytes */"+strconv.FormatInt(a.size, 10))
 		refuse(a.w, a.r, http.StatusRequestedRangeNotSatisfiable,
-			"The ranges lie beyond the end, overlap, are more than "+strconv.Itoa(maxRanges)+" or make no sense.")
+			"The ranges lie beyond the end, overlap, are more than "+strconv.Itoa(byterange.MaxRanges)+" or make no sense.")
 		return
 	}
 	defer func() {
@@ -146,9 +157,9 @@ func (a *answer) serve() {
 
 // get sends the spans, or all there is. A body that breaks off is shorter than its header says, for which net/http ends the
 // connection: the client sees that something is missing.
-func (a *answer) get(spans []span) {
-	parts := newParts(spans, a.size)
-	if err := a.await(parts[0].first); err != nil {
+func (a *answer) get(spans []byterange.Span) {
+	parts := byterange.NewParts(spans, a.size)
+	if err := a.await(parts[0].First); err != nil {
 		a.node.fail(a.w, a.r, err)
 		return
 	}
@@ -156,10 +167,10 @@ func (a *answer) get(spans []span) {
 	case len(spans) == 0:
 		a.head(http.StatusOK, a.size, "")
 	case len(spans) == 1:
-		a.w.Header().Set("Content-Range", spans[0].contentRange(a.size))
-		a.head(http.StatusPartialContent, spans[0].length, "")
+		a.w.Header().Set("Content-Range", spans[0].ContentRange(a.size))
+		a.head(http.StatusPartialContent, spans[0].Length, "")
 	default:
-		a.head(http.StatusPartialContent, totalLength(parts), "multipart/byteranges; boundary="+boundary)
+		a.head(http.StatusPartialContent, byterange.TotalLength(parts), "multipart/byteranges; boundary="+byterange.Boundary)
 	}
 	for _, p := range parts {
 		if err := a.send(p); err != nil {
@@ -197,11 +208,11 @@ func (a *answer) ready(i int) (number int, err error) {
 }
 
 // send sends one part, by and by as its pieces are ready. Between them nothing of it is in memory.
-func (a *answer) send(p part) error {
-	if _, err := io.WriteString(a.w, p.before); err != nil {
+func (a *answer) send(p byterange.Part) error {
+	if _, err := io.WriteString(a.w, p.Before); err != nil {
 		return err
 	}
-	for off, end := p.first, p.first+p.length; off < end; {
+	for off, end := p.First, p.First+p.Length; off < end; {
 		i := int(off / a.c.item.Manifest.PieceLength())
 		number, err := a.ready(i)
 		if err != nil {
@@ -223,7 +234,7 @@ func (a *answer) send(p part) error {
 		}
 		off += n
 	}
-	_, err := io.WriteString(a.w, p.after)
+	_, err := io.WriteString(a.w, p.After)
 	return err
 }
 

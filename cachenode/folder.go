@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dunlin-project/dunlin/cachenode/urlcache"
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/piecehash"
 )
@@ -33,8 +34,9 @@ type Folder struct {
 	refreshing sync.Mutex          // guards files
 	files      map[string]metaFile // by name
 
-	mu    sync.Mutex // guards items
+	mu    sync.Mutex // guards the rest
 	items map[piecehash.Root]*Item
+	urls  map[string]piecehash.Root // by origin, as urlcache.Canonical has it
 }
 
 // metaFile is what was read of a file, and of which state of it.
@@ -92,10 +94,39 @@ func (f *Folder) Refresh(ctx context.Context) []piecehash.Root {
 		}
 	}
 	f.files = files
+	urls := originsOf(items)
 	f.mu.Lock()
-	f.items = items
+	f.items, f.urls = items, urls
 	f.mu.Unlock()
 	return f.roots()
+}
+
+// FindOrigin returns the content that has an origin at a URL, which is in the form of urlcache.Canonical.
+func (f *Folder) FindOrigin(url string) (root piecehash.Root, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	root, ok = f.urls[url]
+	return root, ok
+}
+
+// originsOf is where items can be had. Of a URL that several name, none is meant: one of them is not there any more.
+func originsOf(items map[piecehash.Root]*Item) map[string]piecehash.Root {
+	out, twice := make(map[string]piecehash.Root), make(map[string]bool)
+	for root, item := range items {
+		for _, raw := range item.Origins {
+			url, ok := urlcache.Canonical(raw)
+			if other, known := out[url]; known && other != root {
+				twice[url] = true
+			}
+			if ok {
+				out[url] = root
+			}
+		}
+	}
+	for url := range twice {
+		delete(out, url)
+	}
+	return out
 }
 
 func (f *Folder) roots() []piecehash.Root {

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/dunlin-project/dunlin/cachenode/urlcache"
 	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/httpfallback"
 	"github.com/dunlin-project/dunlin/internal/fault"
@@ -53,6 +54,8 @@ type Config struct {
 	// Bases are URLs below which every content of the catalogue may be found (BASE/content/ROOT), before its own origins.
 	Bases []string
 	Swarm Swarm // nil: there are no devices around
+	// URLs serves what is known only by its URL; nil refuses it. The caller runs it.
+	URLs *urlcache.Cache
 	// Prefetch fetches before anybody asks.
 	Prefetch Prefetch
 	Limits   fetch.Limits // of all that is fetched; the zero value does not limit

@@ -75,6 +75,15 @@ func (g *Gate) open(ctx context.Context, t target, byteRange string, spent func(
 
 // once sends one request. remote is the address that answered, invalid behind a proxy.
 func (g *Gate) once(ctx context.Context, method string, t target, byteRange string) (resp *http.Response, remote netip.Addr, err error) {
+	header := make(http.Header)
+	if byteRange != "" {
+		header.Set("Range", byteRange)
+	}
+	return g.send(ctx, method, t, header)
+}
+
+// send sends one request with a header of its own, which it completes.
+func (g *Gate) send(ctx context.Context, method string, t target, header http.Header) (resp *http.Response, remote netip.Addr, err error) {
 	trace := &httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) {
 		if ap, err := netip.ParseAddrPort(c.Conn.RemoteAddr().String()); err == nil {
 			remote = ap.Addr()
@@ -84,11 +93,11 @@ func (g *Gate) once(ctx context.Context, method string, t target, byteRange stri
 	if err != nil {
 		return nil, remote, err
 	}
+	req.Header = header
 	// Said outright, because without the header a server may choose any coding (RFC 9110, 12.5.3).
 	req.Header.Set("Accept-Encoding", "identity")
-	req.Header.Set("User-Agent", g.agent)
-	if byteRange != "" {
-		req.Header.Set("Range", byteRange)
+	if req.Header.Get("User-Agent") == "" {
+		req.Header.Set("User-Agent", g.agent)
 	}
 	if resp, err = t.way.RoundTrip(req); err != nil {
 		return nil, remote, err

@@ -38,7 +38,7 @@ func cacheCommand() *cli.Command {
 				"every 10 s, and what the store already has. Several who ask for what is not there yet wait for one fetch, and get each piece\n" +
 				"as it arrives. Devices find the node as they find each other. Each flag may be a key of the settings file, with _ for - and an\n" +
 				"s at the end if it may be repeated.",
-			Flags: cacheFlags(
+			Flags: cacheFlags(append(urlCacheFlags(),
 				&cli.StringFlag{Name: "listen", Value: defaultListen, Usage: "`IP:PORT` for other devices; on a loopback address nobody is looked for"},
 				&cli.StringFlag{Name: "http", Value: defaultCacheHTTP, Usage: "`IP:PORT` for HTTP, or off"},
 				&cli.StringFlag{Name: "metrics", Value: defaultCacheMetrics, Usage: "serve Prometheus metrics on `IP:PORT`, or off"},
@@ -48,7 +48,7 @@ func cacheCommand() *cli.Command {
 				&cli.StringFlag{Name: "prefetch-window", Usage: "do so only at these `TIMES` of the day, such as 22:00-06:00 (default: always)"},
 				rateFlag("prefetch-rate", "what nobody has asked for"),
 				maxSizeFlag(), maxAgeFlag(),
-			),
+			)...),
 			Action: cacheRun,
 		}, {
 			Name:      "warm",
@@ -95,6 +95,7 @@ type cacheOptions struct {
 	peers    []string
 	groups   []string
 	cacheFollow
+	urls     urlCacheOptions
 	transferLimits
 }
 
@@ -143,6 +144,9 @@ func cacheOptionsOf(c *cli.Context) (opt cacheOptions, err error) {
 		return opt, fault.New(fault.Usage, "%s: --group: the name is empty", name)
 	case opt.prefetch && opt.content == "" && !opt.joined:
 		return opt, fault.New(fault.Usage, "%s: --prefetch: there is no folder of metainfo files; name it with --content", name)
+	}
+	if opt.urls, err = urlCacheOptionsOf(c, opt.dir); err != nil {
+		return opt, err
 	}
 	if opt.reserve, err = parseSize(c.String("reserve")); err != nil {
 		return opt, fault.New(fault.Usage, "%s: --reserve: %w", name, err)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/dunlin-project/dunlin/agent"
 	"github.com/dunlin-project/dunlin/cachenode"
+	"github.com/dunlin-project/dunlin/cachenode/urlcache"
 	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/httpfallback"
 	"github.com/dunlin-project/dunlin/internal/fault"
@@ -124,6 +125,7 @@ type cacheParts struct {
 	node  *cachenode.Node
 	swarm *swarm.Node
 	gate  *httpfallback.Gate
+	urls  *urlcache.Cache // nil: nothing is served by its URL
 }
 
 // newCacheParts binds the listeners and opens the store: whatever can be wrong with them is said first.
@@ -145,7 +147,11 @@ func newCacheParts(opt cacheOptions, conf cachenode.Config, sw swarm.Config, log
 	p.gate = httpfallback.NewGate(httpfallback.GateConfig{Rate: opt.origin, MaxStreams: opt.streams, Log: log})
 	conf.Gate, conf.Swarm, conf.Bases = p.gate, cacheSwarm{p.swarm, time.Now()}, opt.origins
 	conf.Limits = fetch.Limits{Total: limitOf(opt.download), Devices: limitOf(opt.lan), Caches: limitOf(opt.cache)}
-	if p.node, err = cachenode.New(conf); err != nil {
+	if p.urls, err = opt.urls.open(p.gate, opt.reserve, log); err == nil {
+		conf.URLs = p.urls
+		p.node, err = cachenode.New(conf)
+	}
+	if err != nil {
 		return nil, errors.Join(err, p.gate.Close(), p.swarm.Close())
 	}
 	if face, err := netip.ParseAddrPort(p.node.Addr()); err == nil {
@@ -174,6 +180,9 @@ func (p *cacheParts) run(ctx context.Context, work func(context.Context) error) 
 		}
 		return nil
 	})
+	if p.urls != nil {
+		g.Go(func() error { return p.urls.Run(swarmCtx) })
+	}
 	g.Go(func() error {
 		defer endSwarm()
 		return p.node.Run(nodeCtx)

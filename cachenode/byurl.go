@@ -1,0 +1,35 @@
+package cachenode
+
+import (
+	"net/http"
+
+	"github.com/dunlin-project/dunlin/cachenode/urlcache"
+	"github.com/dunlin-project/dunlin/internal/publicweb"
+	"github.com/dunlin-project/dunlin/piecehash"
+)
+
+// byOrigin is a Catalogue that knows content also by the URLs of its origins. Folder is one.
+type byOrigin interface {
+	// FindOrigin returns the content at a URL, which is in the form of urlcache.Canonical.
+	FindOrigin(url string) (piecehash.Root, bool)
+}
+
+// serveURL answers a request that names an origin. Content of the catalogue is served verified, as by its root; what is known
+// by its URL alone, as the origin has it.
+func (n *Node) serveURL(w *publicweb.Writer, r *http.Request, s *seen) {
+	if known, ok := n.cfg.Catalogue.(byOrigin); ok {
+		for _, url := range urlcache.Meant(r) {
+			if root, ok := known.FindOrigin(url); ok {
+				n.serveRoot(w, r, s, root, false)
+				return
+			}
+		}
+	}
+	if n.cfg.URLs == nil {
+		refuse(w, r, http.StatusForbidden, "This node serves no files by their URL. Get the file from its origin, or have the node started with --allow-origin.")
+		return
+	}
+	sent := publicweb.NewWriter(w)
+	defer func() { n.sent.Add(sent.Bytes()) }() // also when the answer is broken off
+	n.cfg.URLs.ServeHTTP(sent, r)
+}
