@@ -146,12 +146,14 @@ func (g *Gate) askOn(ctx context.Context, t target, ask Ask) (*http.Response, er
 			return nil, fmt.Errorf("%s %s: more than %d redirects", ask.Method, label(t.url), maxRedirects)
 		}
 		u, err := redirection(resp)
+		next := t
 		if err == nil {
-			t, err = g.permit(u, ask.Allow)
+			next, err = g.permit(u, ask.Allow)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("follow redirect of %s: %w", label(t.url), err)
 		}
+		t = next
 	}
 }
 

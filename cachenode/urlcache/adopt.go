@@ -47,6 +47,8 @@ func (e *entry) reject(r reception) error {
 		return &beyondError{int(r.span.first / e.c.slice), size}
 	case code >= 500 || code == http.StatusTooManyRequests || code == http.StatusRequestTimeout:
 		return fault.Wrap(fault.Unavailable, &statusError{code})
+	case code/100 != 4:
+		return fault.Wrap(fault.Untrusted, &statusError{code})
 	case r.gen != nil && (code == http.StatusNotFound || code == http.StatusGone):
 		e.c.changed(r.gen)
 		return &statusError{code}

@@ -45,7 +45,10 @@ func (a *answer) serve() {
 		a.pass()
 		return
 	}
-	w := wish{first: int(firstByte(a.r.Header) / a.c.slice), again: asked.noCache || asked.maxAge == 0, only: onlyIfCached(a.r.Header), from: a.r.Header}
+	w := wish{
+		first: int(firstByte(a.r.Header) / a.c.slice), again: asked.noCache || asked.maxAge == 0,
+		only: onlyIfCached(a.r.Header), head: a.r.Method == http.MethodHead, from: a.r.Header,
+	}
 	for {
 		switch a.view, err = e.ready(a.r.Context(), w); {
 		case errors.Is(err, errPass):

@@ -27,12 +27,13 @@ const (
 	// MinSize is the least that a cache may be given, in bytes.
 	MinSize = 64 << 20
 
-	maxOpen    = 256              // generations that are open and not in use
-	passes     = 4                // answers that are passed through, at once
-	checkers   = 4                // slices that are in memory to be hashed, at once
-	passFor    = 10 * time.Second // that a URL whose answers are not kept is passed through before it is looked at again
-	retryAfter = 5 * time.Second  // an origin that has failed is not asked again for a URL before
-	pauseFor   = 10 * time.Second // nothing is kept after the disk has failed or was full
+	maxOpen     = 256              // generations that are open and not in use
+	maxFailures = 1024             // URLs of which nothing is known but that asking has failed
+	passes      = 4                // answers that are passed through, at once
+	checkers    = 4                // slices that are in memory to be hashed, at once
+	passFor     = 10 * time.Second // that a URL whose answers are not kept is passed through before it is looked at again
+	retryAfter  = 5 * time.Second  // an origin that has failed is not asked again for a URL before
+	pauseFor    = 10 * time.Second // nothing is kept after the disk has failed or was full
 )
 
 // Door sends requests to origins. httpfallback.Gate is the real one.
@@ -70,6 +71,8 @@ type Cache struct {
 	opened  map[*entry]struct{} // those whose generation is open
 	bytes   int64               // kept
 	clock   int64               // counts uses
+	// failures are entries of which nothing is kept but how asking has failed, the oldest first.
+	failures []*entry
 }
 
 // grid is how cold files are fetched.

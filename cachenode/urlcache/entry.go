@@ -30,6 +30,8 @@ type entry struct {
 	passUntil time.Time // answers are not kept
 	failure   error     // of the newest time that the origin was asked; nil when it answered
 	failedAt  time.Time
+
+	remembered bool // it is among Cache.failures
 }
 
 // asking is one who finds out, for all who wait, what there is at a URL now.
@@ -54,6 +56,7 @@ type wish struct {
 	first int         // slice that its bytes begin in, as far as that is known
 	again bool        // have the origin asked, however fresh it is
 	only  bool        // do not have it asked at all
+	head  bool        // none of its bytes
 	from  http.Header // of the request
 }
 
@@ -82,11 +85,35 @@ func (c *Cache) enter(rawURL string) *entry {
 func (c *Cache) leave(e *entry) {
 	c.mu.Lock()
 	e.users--
-	if e.users == 0 && e.gen == nil && e.id == "" && c.entries[e.key] == e {
+	switch {
+	case !c.isNothing(e):
+	case e.failure != nil || !e.passUntil.IsZero():
+		c.remember(e)
+	default:
 		delete(c.entries, e.key)
 	}
 	c.mu.Unlock()
 	c.closeIdle(maxOpen)
+}
+
+// isNothing reports whether nothing is kept of a URL, and nobody wants it now. c.mu is held.
+func (c *Cache) isNothing(e *entry) bool {
+	return e.users == 0 && e.gen == nil && e.id == "" && c.entries[e.key] == e
+}
+
+// remember keeps in mind for a while how asking for a URL has failed. c.mu is held.
+func (c *Cache) remember(e *entry) {
+	if !e.remembered {
+		e.remembered = true
+		c.failures = append(c.failures, e)
+	}
+	for len(c.failures) > maxFailures {
+		oldest := c.failures[0]
+		c.failures = c.failures[1:]
+		if oldest.remembered = false; c.isNothing(oldest) {
+			delete(c.entries, oldest.key)
+		}
+	}
 }
 
 // ready returns the generation that a request is to be answered with. Its release must be called. The error is errPass when
@@ -128,6 +155,8 @@ func (e *entry) look(w wish, now time.Time) (view, *asking, error) {
 	case open && failed && e.rec.Term.usable(now):
 		return e.hold(true), nil, nil
 	case !open && e.id != "" || e.asking != nil:
+	case w.head && !open && !w.only: // nothing is fetched for it
+		return view{}, nil, errPass
 	case w.only:
 		return view{}, nil, errMissing
 	case failed:

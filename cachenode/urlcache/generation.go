@@ -161,6 +161,10 @@ func (g *generation) look(r *reader, off int64) (sight, error) {
 	defer g.mu.Unlock()
 	r.at = off
 	i := int(off / g.e.c.slice)
+	var err error
+	if !g.have.Full() {
+		err = g.plan() // also for what comes after what is here: it is fetched while that is sent
+	}
 	switch {
 	case g.checked.Has(i):
 		end := off
@@ -171,7 +175,6 @@ func (g *generation) look(r *reader, off int64) (sight, error) {
 	case g.have.Has(i):
 		return sight{}, nil
 	}
-	err := g.plan()
 	f := g.flights[i]
 	switch {
 	case f == nil && err != nil:

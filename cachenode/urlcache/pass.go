@@ -82,6 +82,8 @@ func passedStatus(r *httpfallback.Reply) error {
 		return &beyondError{size: size}
 	case r.Status/100 == 4 && r.Status != http.StatusTooManyRequests:
 		return &statusError{r.Status}
+	case r.Status < 500:
+		return fault.Wrap(fault.Untrusted, &statusError{r.Status})
 	default:
 		return fault.Wrap(fault.Unavailable, &statusError{r.Status})
 	}

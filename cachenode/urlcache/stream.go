@@ -172,7 +172,7 @@ func (s *stream) put(i int, b []byte) (kept bool, err error) {
 	s.hash.Write(b)
 	s.at += int64(len(b))
 	if s.at < g.offset(i)+g.length(i) {
-		g.grow(f, s.at-g.offset(i))
+		g.grow(i, f, s.at-g.offset(i))
 		return true, nil
 	}
 	if err := g.settle(i, sum(s.hash.Sum(nil))); err != nil {
@@ -236,6 +236,9 @@ func (g *generation) landed(what run, err error) error {
 		}
 	}
 	g.wake()
+	if len(g.readers) > 0 {
+		_ = g.plan() // a reader who waits for what cannot come will ask, and be told
+	}
 	return err
 }
 
@@ -246,10 +249,13 @@ func (g *generation) flight(i int) (f *flight, plain bool) {
 	return g.flights[i], g.plain
 }
 
-// grow notes that n bytes of a flight are in the file.
-func (g *generation) grow(f *flight, n int64) {
+// grow notes that n bytes of slice i are in the file.
+func (g *generation) grow(i int, f *flight, n int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.flights[i] != f { // the generation has just ended
+		return
+	}
 	f.n = n
 	close(f.more)
 	f.more = make(chan struct{})
