@@ -16,6 +16,9 @@ import (
 	"github.com/dunlin-project/dunlin/internal/publicweb"
 )
 
+// minSent is how many bytes of a file net/http sends at once, at least.
+const minSent = 512
+
 // answer is one answer.
 type answer struct {
 	c   *Cache
@@ -176,8 +179,8 @@ func (a *answer) send(r *reader, p byterange.Part) error {
 		if err != nil {
 			return err
 		}
-		if err := a.copy(off, n); err != nil {
-			a.view.gen.doubt(off)
+		if sent, err := a.copy(off, n); err != nil {
+			a.view.gen.doubt(off+sent, off+n)
 			return err
 		}
 		off += n
@@ -186,15 +189,18 @@ func (a *answer) send(r *reader, p byterange.Part) error {
 	return err
 }
 
-func (a *answer) copy(off, n int64) error {
+func (a *answer) copy(off, n int64) (got int64, err error) {
 	if _, err := a.file.Seek(off, io.SeekStart); err != nil {
-		return err
+		return 0, err
 	}
-	got, err := a.w.ReadFrom(&io.LimitedReader{R: a.file, N: n})
+	got, err = a.w.ReadFrom(&io.LimitedReader{R: a.file, N: n})
 	if err == nil && got < n {
 		err = io.ErrUnexpectedEOF
 	}
-	return err
+	if err == nil && n < minSent { // net/http would wait for more, and so would the client
+		err = http.NewResponseController(a.w).Flush()
+	}
+	return got, err
 }
 
 // fail answers for what cannot be served. It panics, as net/http wants it, when the client has gone.

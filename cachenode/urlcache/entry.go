@@ -424,8 +424,11 @@ type reception struct {
 // receive takes the first answer in. When it is new bytes, they are read until they end; the error is of what comes before.
 func (e *entry) receive(ctx context.Context, a *asking, w wish, r reception) error {
 	switch {
-	case r.Status == http.StatusNotModified && r.gen != nil:
+	case r.Status == http.StatusNotModified && r.gen != nil && unshared(r.Header) == "":
 		return e.renew(a, r)
+	case r.Status == http.StatusNotModified && r.gen != nil:
+		e.c.changed(r.gen)
+		return errPass
 	case r.Status != http.StatusOK && r.Status != http.StatusPartialContent:
 		return e.reject(r)
 	}

@@ -244,11 +244,13 @@ func (g *generation) drop(i int) {
 	}
 }
 
-// doubt has the slice at an offset looked at again before it leaves once more: sending it has failed.
-func (g *generation) doubt(off int64) {
+// doubt has slices looked at again before they leave once more: sending them has failed.
+func (g *generation) doubt(off, end int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.checked.Clear(int(off / g.e.c.slice))
+	for i := int(off / g.e.c.slice); i < len(g.sum) && g.offset(i) < end; i++ {
+		g.checked.Clear(i)
+	}
 }
 
 // settle notes that a slice is whole in the file. It is there when its sum is.
