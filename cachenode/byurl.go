@@ -29,7 +29,16 @@ func (n *Node) serveURL(w *publicweb.Writer, r *http.Request, s *seen) {
 		refuse(w, r, http.StatusForbidden, "This node serves no files by their URL. Get the file from its origin, or have the node started with --allow-origin.")
 		return
 	}
-	sent := publicweb.NewWriter(w)
-	defer func() { n.sent.Add(sent.Bytes()) }() // also when the answer is broken off
-	n.cfg.URLs.ServeHTTP(sent, r)
+	var missed bool
+	defer func() { // also when the answer is broken off
+		n.sent.Add(w.Bytes())
+		if status := w.Status(); status != http.StatusOK && status != http.StatusPartialContent {
+			return
+		}
+		if s.missed = missed; missed {
+			s.missing = 0
+		}
+		s.sent(0, w.Bytes(), w.Bytes())
+	}()
+	n.cfg.URLs.Serve(w, r, &missed)
 }

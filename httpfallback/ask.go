@@ -167,7 +167,7 @@ func redirection(resp *http.Response) (*url.URL, error) {
 
 // count counts bytes of a body that are of no use.
 func (g *Gate) count(n int) {
-	g.total.Add(int64(n))
+	g.came(fetch.Own, n)
 	g.judge(fetch.Own, int64(n), false)
 }
 
@@ -181,7 +181,7 @@ type metered struct {
 func (m *metered) Read(b []byte) (int, error) {
 	n, err := m.s.read(b[:min(len(b), m.g.limit.Step(readSize))])
 	if n > 0 {
-		m.g.arrived(m.ctx, n)
+		m.g.arrived(m.ctx, fetch.Own, n)
 	}
 	if err != nil && err != io.EOF {
 		err = fault.Wrap(fault.Unavailable, broken(m.s.reason(err)))

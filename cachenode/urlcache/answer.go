@@ -25,6 +25,8 @@ type answer struct {
 	w   *publicweb.Writer
 	r   *http.Request
 	url string
+	// missed is set when some of the answer was not here.
+	missed *bool
 
 	view view
 	file *os.File // of the generation
@@ -137,7 +139,10 @@ func (a *answer) get(spans []byterange.Span) {
 	parts := byterange.NewParts(spans, size)
 	r := &reader{at: parts[0].First, end: parts[0].First + parts[0].Length}
 	a.view.gen.join(r)
-	defer a.view.gen.part(r)
+	defer func() {
+		a.view.gen.part(r)
+		*a.missed = *a.missed || r.waited
+	}()
 	a.view.joined()
 	if _, err := a.view.gen.next(a.r.Context(), r, r.at); err != nil && !errors.Is(err, errNoRoom) {
 		a.fail(err)

@@ -118,9 +118,15 @@ func (c *Cache) Run(ctx context.Context) error {
 	return nil
 }
 
-// ServeHTTP answers GET and HEAD of /PATH?QUERY&cacheHostOrigin=HOST.
+// ServeHTTP is Serve for a server that counts nothing.
 func (c *Cache) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	a := &answer{c: c, w: publicweb.NewWriter(w), r: r}
+	c.Serve(publicweb.NewWriter(w), r, new(bool))
+}
+
+// Serve answers GET and HEAD of /PATH?QUERY&cacheHostOrigin=HOST. It sets missed when some of the answer was not here. It
+// never writes a word of the request back.
+func (c *Cache) Serve(w *publicweb.Writer, r *http.Request, missed *bool) {
+	a := &answer{c: c, w: w, r: r, missed: missed}
 	began := time.Now()
 	a.serve()
 	c.log.Debug("answered", slog.String("remote", r.RemoteAddr), slog.Int("status", a.w.Status()), slog.Int64("bytes", a.w.Bytes()),

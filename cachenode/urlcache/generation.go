@@ -55,7 +55,10 @@ type flight struct {
 }
 
 // reader is an answer under way: it is at an offset and wants what is before an end. Guarded by generation.mu.
-type reader struct{ at, end int64 }
+type reader struct {
+	at, end int64
+	waited  bool // some of what it wants was not there
+}
 
 func (c *Cache) newGeneration(e *entry, r record, data, sums *os.File) *generation {
 	n := int((r.Is.Size + c.slice - 1) / c.slice)
@@ -175,6 +178,7 @@ func (g *generation) look(r *reader, off int64) (sight, error) {
 	case g.have.Has(i):
 		return sight{}, nil
 	}
+	r.waited = true
 	f := g.flights[i]
 	switch {
 	case f == nil && err != nil:

@@ -33,6 +33,7 @@ func asPassed() []string {
 // takePass waits for nobody: a client that gets nothing here gets it elsewhere, and one that is slow must not hold up the
 // fetching of others.
 func (a *answer) takePass() (give func(), err error) {
+	*a.missed = true
 	select {
 	case a.c.passing <- struct{}{}:
 		return func() { <-a.c.passing }, nil
