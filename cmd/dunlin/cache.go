@@ -95,7 +95,7 @@ type cacheOptions struct {
 	peers    []string
 	groups   []string
 	cacheFollow
-	urls     urlCacheOptions
+	urls urlCacheOptions
 	transferLimits
 }
 
