@@ -62,3 +62,15 @@ func (u Union) Expires() (first time.Time) {
 	}
 	return first
 }
+
+// FindOrigin returns the content that has an origin at a URL, which is in the form of urlcache.Canonical.
+func (u Union) FindOrigin(url string) (piecehash.Root, bool) {
+	for _, c := range u {
+		if known, ok := c.(byOrigin); ok {
+			if root, ok := known.FindOrigin(url); ok {
+				return root, true
+			}
+		}
+	}
+	return piecehash.Root{}, false
+}
