@@ -74,3 +74,7 @@ dashboards: build  ## every panel of deploy/grafana and every rule against a rea
 screenshots: build  ## the pages of a device and a node, by Chromium, into docs/screenshots (root)
 	mkdir -p docs/screenshots
 	DUNLIN_E2E=1 DUNLIN_BINARY=$(CURDIR)/bin/dunlin $(GO) test -count=1 -timeout 10m -run TestPages ./e2e/page -args -screenshots $(CURDIR)/docs/screenshots
+
+.PHONY: bench-start
+bench-start:  ## a cache node starts with 200,000 contents; prints seconds and memory (BENCH_START='-cold' as root, on a quiet machine)
+	$(GO) test -run '^$$' -bench '^BenchmarkStart$$' -benchtime 3x -timeout 20m ./store -args -contents 200000 $(BENCH_START)
