@@ -18,6 +18,7 @@ import (
 type source interface {
 	Holding
 	Has(i int) bool
+	Doubt(i int)
 	Open() (*os.File, error)
 	Close() error
 }

@@ -38,6 +38,9 @@ func (n *Node) handle(w *publicweb.Writer, r *http.Request, s *seen) {
 	defer n.lives.leave()
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	switch {
+	case r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, complainPath):
+		n.complain(w, r)
+		return
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		w.Header().Set("Allow", "GET, HEAD")
 		refuse(w, r, http.StatusMethodNotAllowed, "Only GET and HEAD are answered here.")

@@ -22,6 +22,7 @@ import (
 	"github.com/dunlin-project/dunlin/piecehash"
 	"github.com/dunlin-project/dunlin/store"
 	"github.com/dunlin-project/dunlin/store/room"
+	"github.com/dunlin-project/dunlin/store/scrub"
 )
 
 // Limits of a node.
@@ -60,7 +61,9 @@ type Config struct {
 	Prefetch Prefetch
 	Limits   fetch.Limits // of all that is fetched; the zero value does not limit
 	// Room is what the store is kept within; the zero value lets it grow until the disk is full.
-	Room    room.Limits
+	Room room.Limits
+	// Scrub is how what is stored is read again in idle time; only its Rate, of which 0 is off, and its Cycle are looked at.
+	Scrub   scrub.Config
 	Fetches int // contents fetched at once; 0 is DefaultFetches
 	Open    int // contents open at once; 0 is DefaultOpen
 	// Version is that of the program, for metrics.
@@ -84,6 +87,9 @@ type Node struct {
 	keeper  *room.Keeper
 	ahead   ahead
 	watch   watch // for the page
+
+	scrubber   *scrub.Scrubber // nil: off
+	complaints complaints
 
 	telling sync.Mutex
 
@@ -117,6 +123,12 @@ func New(cfg Config) (*Node, error) {
 		lives:   life{begun: make(chan struct{})}, open: make(map[piecehash.Root]*content),
 	}
 	n.origin = n.webOrigin
+	n.complaints = newComplaints()
+	if cfg.Scrub.Rate > 0 {
+		n.scrubber = scrub.New(scrub.Config{
+			Store: cfg.Store, Rate: cfg.Scrub.Rate, Cycle: cfg.Scrub.Cycle, Busy: n.working, Damaged: n.mend, Log: cfg.Log,
+		})
+	}
 	n.keeper = room.New(room.Config{Store: cfg.Store, Limits: cfg.Room, Busy: n.busy, Remove: n.remove, Log: cfg.Log})
 	n.ahead.Prefetch, n.ahead.had = cfg.Prefetch, make(map[piecehash.Root]bool)
 	for range checkers {
@@ -162,6 +174,10 @@ func (n *Node) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	n.lives.begin(ctx)
 	g.Go(func() error { n.keeper.Run(ctx); return nil })
+	g.Go(func() error { n.look(ctx); return nil })
+	if n.scrubber != nil {
+		g.Go(func() error { n.scrubber.Run(ctx); return nil })
+	}
 	g.Go(func() error { n.resume(ctx); n.upkeep(ctx); return nil })
 	if n.listen != nil {
 		srv := publicweb.NewServer(n, n.log)

@@ -285,6 +285,13 @@ func (l *lines) count(s string) int {
 type seats struct {
 	mu   sync.Mutex
 	open map[piecehash.Root]bool
+	held map[piecehash.Root]Holding
+}
+
+func (s *seats) holding(root piecehash.Root) Holding {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.held[root]
 }
 
 func (s *seats) Alone() bool { return true }
@@ -299,6 +306,10 @@ func (s *seats) Join(h Holding) (Room, error) {
 		return nil, errors.New("joined twice")
 	}
 	s.open[root] = true
+	if s.held == nil {
+		s.held = make(map[piecehash.Root]Holding)
+	}
+	s.held[root] = h
 	return &seatOf{s: s, root: root, heard: make(chan fetch.Heard)}, nil
 }
 

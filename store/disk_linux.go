@@ -21,3 +21,8 @@ func fallocate(f *os.File, length int64) error {
 
 // syncData makes the bytes of f durable; the times of the file may wait.
 func syncData(f *os.File) error { return retry(func() error { return unix.Fdatasync(int(f.Fd())) }) }
+
+// dropCache asks the kernel to forget what it has in memory of a part of the file. It may not.
+func dropCache(f *os.File, offset, length int64) {
+	_ = unix.Fadvise(int(f.Fd()), offset, length, unix.FADV_DONTNEED)
+}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dunlin-project/dunlin/internal/durable"
 	"github.com/dunlin-project/dunlin/piecehash"
 )
@@ -35,81 +37,118 @@ type Entry struct {
 }
 
 // Survey looks at all that is there, complete or partial, in no order. It reads names and sizes only: a store of 200,000
-// contents takes about a second.
+// contents takes a second or two.
 func (s *Store) Survey() ([]Entry, error) {
 	var out []Entry
-	at := make(map[piecehash.Root]int)
-	for _, dir := range []string{partialDir, sealedDir} {
-		err := eachFile(filepath.Join(s.dir, dir), func(root piecehash.Root, suffix string, info fs.FileInfo) {
-			i, known := at[root]
-			if !known {
-				i = len(out)
-				at[root] = i
-				out = append(out, Entry{Root: root})
-			}
-			out[i].add(dir == sealedDir, suffix, info)
-		})
-		if err != nil {
-			return nil, fmt.Errorf("survey store: %w", diskError(s.dir, err))
+	err := s.Each(func(e Entry) { out = append(out, e) })
+	return out, err
+}
+
+// Each is Survey for who keeps less of it. Content that is both complete and partial, as a crash may leave it, comes twice.
+func (s *Store) Each(do func(Entry)) error {
+	for _, sealed := range []bool{false, true} {
+		if err := s.each(sealed, do); err != nil {
+			return fmt.Errorf("survey store: %w", diskError(s.dir, err))
 		}
 	}
-	return out, nil
+	return nil
+}
+
+// each looks at one of the two folders. What is kept beside a file is looked at with the file; it alone is listed when the file
+// is missing.
+func (s *Store) each(sealed bool, do func(Entry)) error {
+	dir, beside := partialDir, stateFileSuffix
+	if sealed {
+		dir, beside = sealedDir, recordSuffix
+	}
+	return eachName(filepath.Join(s.dir, dir), func(d *os.File, name string) {
+		text, isBeside := strings.CutSuffix(name, beside)
+		root, err := piecehash.ParseRoot(text)
+		if err != nil {
+			return
+		}
+		data, there := statAt(d, text)
+		if there && isBeside {
+			return // it comes, or came, with the file
+		}
+		other, otherThere := statAt(d, text+beside)
+		if there || otherThere {
+			do(newEntry(root, sealed, data, other))
+		}
+	})
 }
 
 // Look is Survey for one content, and reports whether it is there.
-func (s *Store) Look(root piecehash.Root) (Entry, bool) {
-	e, pl, found := Entry{Root: root}, s.place(root), false
-	for _, f := range []struct {
-		path   string
-		sealed bool
-		suffix string
-	}{
-		{pl.state, false, stateFileSuffix}, {pl.data, false, ""}, {pl.final, true, ""}, {pl.record, true, recordSuffix},
-	} {
-		if info, err := os.Lstat(f.path); err == nil && info.Mode().IsRegular() {
-			e.add(f.sealed, f.suffix, info)
-			found = true
+func (s *Store) Look(root piecehash.Root) (e Entry, there bool) {
+	for _, sealed := range []bool{false, true} {
+		dir, beside := partialDir, stateFileSuffix
+		if sealed {
+			dir, beside = sealedDir, recordSuffix
+		}
+		d, err := os.Open(filepath.Join(s.dir, dir))
+		if err != nil {
+			continue
+		}
+		data, ok := statAt(d, root.String())
+		other, otherOK := statAt(d, root.String()+beside)
+		d.Close()
+		if ok || otherOK {
+			e, there = e.Join(newEntry(root, sealed, data, other)), true
 		}
 	}
-	return e, found
+	return e, there
 }
 
-// add takes one file of the content into account.
-func (e *Entry) add(sealed bool, suffix string, info fs.FileInfo) {
-	e.Bytes += allocated(info)
-	switch {
-	case suffix == recordSuffix:
-		e.Worth = info.ModTime()
-	case suffix != "":
-	case sealed:
-		e.Whole, e.Length, e.Used = true, info.Size(), info.ModTime()
-	default:
-		e.Length, e.Used, e.Worth = info.Size(), info.ModTime(), info.ModTime()
-		e.Bytes += max(info.Size()-allocated(info), 0)
+// Join is what two entries for one content say together. The zero Entry says nothing.
+func (e Entry) Join(other Entry) Entry {
+	if e.Whole || other.Root == (piecehash.Root{}) {
+		e, other = other, e
 	}
+	other.Bytes += e.Bytes
+	return other
 }
 
-// eachFile calls do with every file of a folder whose name begins with a root.
-func eachFile(dir string, do func(root piecehash.Root, suffix string, info fs.FileInfo)) error {
+// fileStat is what is looked at of a file.
+type fileStat struct {
+	size, disk int64 // bytes
+	mtime      time.Time
+}
+
+// statAt looks at a regular file of a folder.
+func statAt(d *os.File, name string) (fileStat, bool) {
+	var st unix.Stat_t
+	err := retry(func() error { return unix.Fstatat(int(d.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW) })
+	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return fileStat{}, false
+	}
+	return fileStat{st.Size, clamp(uint64(st.Blocks), 512), time.Unix(st.Mtim.Unix())}, true
+}
+
+func newEntry(root piecehash.Root, sealed bool, data, beside fileStat) Entry {
+	e := Entry{Root: root, Whole: sealed && data.size > 0, Length: data.size, Bytes: data.disk + beside.disk, Used: data.mtime, Worth: data.mtime}
+	if !sealed {
+		e.Bytes = max(data.disk, data.size) + beside.disk
+	}
+	if sealed && !beside.mtime.IsZero() {
+		e.Worth = beside.mtime
+	}
+	if data.mtime.IsZero() { // only what is beside it is there
+		e.Used, e.Worth = beside.mtime, beside.mtime
+	}
+	return e
+}
+
+// eachName calls do with every name in a folder, which is open.
+func eachName(dir string, do func(d *os.File, name string)) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
 	for {
-		entries, err := d.ReadDir(surveyStep)
-		for _, e := range entries {
-			name, suffix := e.Name(), ""
-			if i := strings.IndexByte(name, '.'); i >= 0 {
-				name, suffix = name[:i], name[i:]
-			}
-			root, bad := piecehash.ParseRoot(name)
-			if bad != nil || !e.Type().IsRegular() {
-				continue
-			}
-			if info, err := e.Info(); err == nil { // else it has gone meanwhile
-				do(root, suffix, info)
-			}
+		names, err := d.Readdirnames(surveyStep)
+		for _, name := range names {
+			do(d, name)
 		}
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -162,8 +201,8 @@ func (s *Store) pin(root piecehash.Root) string {
 // Pinned returns what is to stay.
 func (s *Store) Pinned() (map[piecehash.Root]bool, error) {
 	out := make(map[piecehash.Root]bool)
-	err := eachFile(filepath.Join(s.dir, pinnedDir), func(root piecehash.Root, suffix string, _ fs.FileInfo) {
-		if suffix == "" {
+	err := eachName(filepath.Join(s.dir, pinnedDir), func(_ *os.File, name string) {
+		if root, err := piecehash.ParseRoot(name); err == nil {
 			out[root] = true
 		}
 	})

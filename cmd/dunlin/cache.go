@@ -11,6 +11,7 @@ import (
 	"github.com/dunlin-project/dunlin/cachenode/approved"
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/store/room"
+	"github.com/dunlin-project/dunlin/store/scrub"
 )
 
 const (
@@ -48,7 +49,7 @@ func cacheCommand() *cli.Command {
 				&cli.BoolFlag{Name: "prefetch", Usage: "fetch what is approved or in the folder before anybody asks (default: if the node has joined)"},
 				&cli.StringFlag{Name: "prefetch-window", Usage: "do so only at these `TIMES` of the day, such as 22:00-06:00 (default: always)"},
 				rateFlag("prefetch-rate", "what nobody has asked for"),
-				maxSizeFlag(), maxAgeFlag(),
+				maxSizeFlag(), maxAgeFlag(), scrubFlag(), scrubCycleFlag(),
 			)...),
 			Action: cacheRun,
 		}, {
@@ -92,6 +93,7 @@ type cacheOptions struct {
 	ahead    cachenode.Prefetch
 	reserve  int64
 	room     room.Limits
+	scrub    scrub.Config
 	origins  []string
 	peers    []string
 	groups   []string
@@ -153,6 +155,9 @@ func cacheOptionsOf(c *cli.Context) (opt cacheOptions, err error) {
 		return opt, fault.New(fault.Usage, "%s: --reserve: %w", name, err)
 	}
 	if opt.room, err = roomOf(c, opt.reserve); err != nil {
+		return opt, err
+	}
+	if opt.scrub, err = scrubOf(c); err != nil {
 		return opt, err
 	}
 	if opt.ahead, err = prefetchOf(c, opt.prefetch); err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/dunlin-project/dunlin/piecehash"
 	"github.com/dunlin-project/dunlin/store"
 	"github.com/dunlin-project/dunlin/store/room"
+	"github.com/dunlin-project/dunlin/store/scrub"
 )
 
 // cacheStoreCommands work on the store itself, beside a node that runs or without one.
@@ -62,6 +63,29 @@ func maxSizeFlag() cli.Flag {
 
 func maxAgeFlag() cli.Flag {
 	return &cli.StringFlag{Name: "max-age", Usage: "`TIME` after its last use at which content goes, such as 30d or 12h (default: never)"}
+}
+
+func scrubFlag() cli.Flag {
+	return &cli.StringFlag{Name: "scrub-rate", Value: "20M", Usage: "`RATE` at which what is stored is read again in idle time, at most, to find what has rotted; or off"}
+}
+
+func scrubCycleFlag() cli.Flag {
+	return &cli.StringFlag{Name: "scrub-cycle", Value: "30d", Usage: "`TIME` in which all that is stored is read once"}
+}
+
+// scrubOf is how to scrub; a rate of 0 is not at all.
+func scrubOf(c *cli.Context) (s scrub.Config, err error) {
+	name := c.Command.FullName()
+	if c.String("scrub-rate") == "off" || c.String("scrub-rate") == "" {
+		return s, nil
+	}
+	if s.Rate, err = parseSize(c.String("scrub-rate")); err != nil {
+		return s, fault.New(fault.Usage, "%s: --scrub-rate: %w", name, err)
+	}
+	if s.Cycle, err = parseDays(c.String("scrub-cycle")); err != nil {
+		return s, fault.New(fault.Usage, "%s: --scrub-cycle: %w", name, err)
+	}
+	return s, nil
 }
 
 func roomOf(c *cli.Context, reserve int64) (l room.Limits, err error) {

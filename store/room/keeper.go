@@ -42,13 +42,33 @@ type Keeper struct {
 	making   sync.Mutex // one at a time deletes or looks
 
 	mu      sync.Mutex // guards the rest; no I/O under it
-	all     map[piecehash.Root]store.Entry
+	all     map[piecehash.Root]held
 	sum     int64                   // of Entry.Bytes
 	used    map[piecehash.Root]uses // since they were last noted
 	pinned  map[piecehash.Root]bool // as the folder had it
 	disk    store.Disk              // likewise
 	removed Removed                 // by this Keeper
 	trouble trouble
+}
+
+// held is a store.Entry that takes less memory: a store may have hundreds of thousands.
+type held struct {
+	length, bytes int64
+	usedAt, worth int64 // nanoseconds since 1970
+	whole         bool
+}
+
+func hold(e store.Entry) held {
+	return held{e.Length, e.Bytes, e.Used.UnixNano(), e.Worth.UnixNano(), e.Whole}
+}
+
+func (h held) used() time.Time { return time.Unix(0, h.usedAt) }
+
+func (h held) entry(root piecehash.Root) store.Entry {
+	if h == (held{}) {
+		return store.Entry{}
+	}
+	return store.Entry{Root: root, Whole: h.whole, Length: h.length, Bytes: h.bytes, Used: h.used(), Worth: time.Unix(0, h.worth)}
 }
 
 // uses is what was given away of a content.
@@ -73,7 +93,7 @@ func New(cfg Config) *Keeper {
 	}
 	return &Keeper{
 		cfg: cfg, log: cfg.Log, surveyed: make(chan struct{}),
-		all: make(map[piecehash.Root]store.Entry), used: make(map[piecehash.Root]uses),
+		all: make(map[piecehash.Root]held), used: make(map[piecehash.Root]uses),
 	}
 }
 
@@ -108,15 +128,19 @@ func (k *Keeper) Survey() {
 	k.making.Lock()
 	defer k.making.Unlock()
 	defer k.once.Do(func() { close(k.surveyed) })
-	entries, err := k.cfg.Store.Survey()
+	k.mu.Lock()
+	all, sum, now := make(map[piecehash.Root]held, len(k.all)), int64(0), time.Now()
+	k.mu.Unlock()
+	err := k.cfg.Store.Each(func(e store.Entry) {
+		sum += e.Bytes
+		if old, twice := all[e.Root]; twice {
+			e = e.Join(old.entry(e.Root))
+		}
+		all[e.Root] = hold(sane(e, now))
+	})
 	if err != nil {
 		_ = k.Failed(err)
 		return
-	}
-	all, sum, now := make(map[piecehash.Root]store.Entry, len(entries)), int64(0), time.Now()
-	for _, e := range entries {
-		all[e.Root] = sane(e, now)
-		sum += e.Bytes
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -153,9 +177,10 @@ func (k *Keeper) Save() {
 	k.used = make(map[piecehash.Root]uses)
 	var changed []store.Entry
 	for root, u := range used {
-		if e, there := k.all[root]; there {
-			k.all[root] = after(e, u)
-			changed = append(changed, k.all[root])
+		if h, there := k.all[root]; there {
+			e := after(h.entry(root), u)
+			k.all[root] = hold(e)
+			changed = append(changed, e)
 		}
 	}
 	k.mu.Unlock()
@@ -196,15 +221,15 @@ func (k *Keeper) Refresh(root piecehash.Root) {
 
 // put replaces an entry. k.mu is held.
 func (k *Keeper) put(e store.Entry) {
-	k.sum += e.Bytes - k.all[e.Root].Bytes
-	k.all[e.Root] = e
+	k.sum += e.Bytes - k.all[e.Root].bytes
+	k.all[e.Root] = hold(e)
 }
 
 // Gone says that content is not there any more.
 func (k *Keeper) Gone(root piecehash.Root) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.sum -= k.all[root].Bytes
+	k.sum -= k.all[root].bytes
 	delete(k.all, root)
 	delete(k.used, root)
 }
@@ -229,7 +254,7 @@ func (k *Keeper) Need(ctx context.Context, c piecehash.Content) error {
 		return k.Failed(err)
 	}
 	k.mu.Lock()
-	old := k.all[c.Root()]
+	old := k.all[c.Root()].entry(c.Root())
 	need := max(onDisk(c)-old.Bytes, 0)
 	k.mu.Unlock()
 	short := k.shrink(need, c.Root())
@@ -303,20 +328,33 @@ func sum(entries []store.Entry) (n int64) {
 	return n
 }
 
-// excess asks what has to go.
+// excess asks what has to go. Where that is nothing, it does not even list what there is.
 func (k *Keeper) excess(need int64, spare piecehash.Root) Excess {
+	now, l := time.Now(), k.cfg.Limits
 	k.mu.Lock()
+	pinned, disk := k.pinned, k.disk
+	over := need + max(k.sum-l.most(disk), l.Free-disk.Free)
+	aged := false
+	if l.Age > 0 {
+		for _, h := range k.all {
+			aged = aged || now.Sub(h.used()) > l.Age
+		}
+	}
+	if over <= 0 && !aged {
+		k.mu.Unlock()
+		return Excess{Over: over}
+	}
 	all := make([]store.Entry, 0, len(k.all))
-	for _, e := range k.all {
-		if u, ok := k.used[e.Root]; ok {
+	for root, h := range k.all {
+		e := h.entry(root)
+		if u, ok := k.used[root]; ok {
 			e = after(e, u)
 		}
 		all = append(all, e)
 	}
-	pinned, disk := k.pinned, k.disk
 	k.mu.Unlock()
 	kept := func(e store.Entry) bool { return e.Root == spare || pinned[e.Root] || k.cfg.Busy(e.Root) }
-	return Find(all, k.cfg.Limits, disk, need, kept, time.Now())
+	return Find(all, l, disk, need, kept, now)
 }
 
 // after is the entry when it has been used.
@@ -347,9 +385,9 @@ func (k *Keeper) remove(e store.Entry, why string) error {
 func (k *Keeper) Best(n int) []piecehash.Root {
 	k.mu.Lock()
 	all := make([]store.Entry, 0, len(k.all))
-	for _, e := range k.all {
-		if e.Whole {
-			all = append(all, e)
+	for root, h := range k.all {
+		if h.whole {
+			all = append(all, h.entry(root))
 		}
 	}
 	k.mu.Unlock()

@@ -231,7 +231,7 @@ func TestBegunAndLeft(t *testing.T) {
 	if st := k.Status(); st.Partial != 1 || st.Contents != 0 || st.Trouble != Full {
 		t.Errorf("just begun: %+v", st)
 	}
-	e := k.all[m.Root()]
+	e := k.all[m.Root()].entry(m.Root())
 	e.Used = e.Used.Add(-2 * Abandoned)
 	k.put(e)
 	k.Tidy() // it looks left, but is locked

@@ -43,7 +43,7 @@ func (k *Keeper) Status() Status {
 		s.Limit = l.most(k.disk)
 	}
 	for _, e := range k.all {
-		if e.Whole {
+		if e.whole {
 			s.Contents++
 		}
 	}
