@@ -161,37 +161,48 @@ func (e expiry) Collect(ch chan<- prometheus.Metric) {
 
 // fullness says how full the store is.
 type fullness struct {
-	keeper                    *room.Keeper
-	bytes, capacity, contents *prometheus.Desc
+	keeper                             *room.Keeper
+	bytes, capacity, contents, removed *prometheus.Desc
+	trouble                            *prometheus.Desc
 }
 
 func newFullness(k *room.Keeper) *fullness {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(name, help, labels, nil)
+	}
 	return &fullness{
 		keeper:   k,
-		bytes:    prometheus.NewDesc("dunlin_cache_bytes", "Bytes of the disk that the store takes.", nil, nil),
-		capacity: prometheus.NewDesc("dunlin_cache_capacity_bytes", "Bytes of the disk that the store may take: what it takes, and what is free beyond the reserve, up to its limit.", nil, nil),
-		contents: prometheus.NewDesc("dunlin_cache_contents", "Contents in the store, by their state.", []string{"state"}, nil),
+		bytes:    desc("dunlin_cache_bytes", "Bytes of the disk that the store takes."),
+		capacity: desc("dunlin_cache_capacity_bytes", "Bytes of the disk that the store may take: what it takes, and what is free beyond the reserve, up to its limit."),
+		contents: desc("dunlin_cache_contents", "Contents in the store, by their state.", "state"),
+		removed:  desc("dunlin_cache_removed_bytes_total", "Bytes of the disk that content had which was deleted to make room, or because nobody used it."),
+		trouble:  desc("dunlin_cache_trouble", "Whether the store can take no more content for now: 1 for why, when it is full or its disk is broken.", "trouble"),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (f *fullness) Describe(ch chan<- *prometheus.Desc) {
-	ch <- f.bytes
-	ch <- f.capacity
-	ch <- f.contents
+	for _, d := range []*prometheus.Desc{f.bytes, f.capacity, f.contents, f.removed, f.trouble} {
+		ch <- d
+	}
 }
 
 // Collect implements prometheus.Collector.
 func (f *fullness) Collect(ch chan<- prometheus.Metric) {
 	s := f.keeper.Status()
-	capacity := s.Bytes + max(0, s.DiskFree-s.Reserve)
-	if s.Limit > 0 {
-		capacity = min(capacity, s.Limit)
+	gauge := func(d *prometheus.Desc, v int64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(v), labels...)
 	}
-	for d, v := range map[*prometheus.Desc]int64{f.bytes: s.Bytes, f.capacity: capacity} {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(v))
-	}
-	for state, n := range map[string]int{"whole": s.Contents, "partial": s.Partial} {
-		ch <- prometheus.MustNewConstMetric(f.contents, prometheus.GaugeValue, float64(n), state)
+	gauge(f.bytes, s.Bytes)
+	gauge(f.capacity, s.Capacity())
+	gauge(f.contents, int64(s.Contents), "whole")
+	gauge(f.contents, int64(s.Partial), "partial")
+	ch <- prometheus.MustNewConstMetric(f.removed, prometheus.CounterValue, float64(s.Removed.Bytes))
+	for _, t := range []room.Trouble{room.Full, room.Broken} {
+		on := int64(0)
+		if s.Trouble == t {
+			on = 1
+		}
+		gauge(f.trouble, on, string(t))
 	}
 }

@@ -68,12 +68,18 @@ func Open(dir string, o Options) (*Store, error) {
 
 // sweep deletes unfinished records that a crash has left; a young one may be another process's.
 func sweep(dir string) {
-	names, _ := filepath.Glob(filepath.Join(dir, durable.TempPattern))
-	for _, name := range names {
-		if info, err := os.Lstat(name); err == nil && time.Since(info.ModTime()) > sweepAge {
-			_ = os.Remove(name)
+	_ = eachName(dir, func(_ *os.File, name string) {
+		if name[0] != '.' {
+			return // there may be hundreds of thousands
 		}
-	}
+		path := filepath.Join(dir, name)
+		if unfinished, _ := filepath.Match(durable.TempPattern, name); !unfinished {
+			return
+		}
+		if info, err := os.Lstat(path); err == nil && time.Since(info.ModTime()) > sweepAge {
+			_ = os.Remove(path)
+		}
+	})
 }
 
 func (s *Store) place(root piecehash.Root) place {

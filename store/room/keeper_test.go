@@ -246,3 +246,34 @@ func TestBegunAndLeft(t *testing.T) {
 		t.Errorf("left for two hours: %+v", st)
 	}
 }
+
+// TestBrokenDisk: an error of the disk is said once, and is over when something was stored; others are none of its business.
+func TestBrokenDisk(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf(t, 1)
+		var log bytes.Buffer
+		k := New(Config{Store: s.Store, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		stop := live(k)
+		_ = k.Failed(errors.New("no origin answers"))
+		if st := k.Status(); st.Trouble != Fine {
+			t.Errorf("status %+v", st)
+		}
+		for _, errno := range []error{syscall.EIO, syscall.EIO, syscall.EROFS} {
+			_ = k.Failed(fault.Wrap(fault.Unavailable, errno))
+			time.Sleep(2 * time.Minute)
+		}
+		if st := k.Status(); st.Trouble != Broken {
+			t.Errorf("status %+v", st)
+		}
+		k.Stored(s.m[0].Content)
+		time.Sleep(2 * time.Minute)
+		if st := k.Status(); st.Trouble != Fine {
+			t.Errorf("after something was stored: %+v", st)
+		}
+		if n := strings.Count(log.String(), "level=ERROR"); n != 1 || !strings.Contains(log.String(), "can be stored again") {
+			t.Errorf("it was said %d times:\n%s", n, log.String())
+		}
+		stop()
+	})
+}

@@ -51,6 +51,15 @@ func (k *Keeper) Status() Status {
 	return s
 }
 
+// Capacity is what the store may take of the disk, in bytes: what it takes, and what is free beyond the reserve, up to its limit.
+func (s Status) Capacity() int64 {
+	most := s.Bytes + max(s.DiskFree-s.Reserve, 0)
+	if s.Limit > 0 {
+		most = min(most, s.Limit)
+	}
+	return most
+}
+
 // troubleOf says what an error tells about the disk.
 func troubleOf(err error) Trouble {
 	switch {

@@ -178,7 +178,7 @@ func TestItWaitsAndGoesOn(t *testing.T) {
 			order = append(order, f.root)
 		}
 		want := []piecehash.Root{w.m[0].Root(), w.m[1].Root(), w.m[1].Root(), w.m[2].Root(), w.m[3].Root()} // the second was in the middle
-		if len(order) < len(want) || !slices.Equal(order[:len(want)], want) { // it may have begun the next cycle
+		if len(order) < len(want) || !slices.Equal(order[:len(want)], want) {                               // it may have begun the next cycle
 			t.Errorf("the order was %v", order)
 		}
 		if err := os.WriteFile(filepath.Join(w.dir, stateFile), []byte("{"), 0o600); err != nil {
