@@ -297,6 +297,7 @@ func (s *seats) holding(root piecehash.Root) Holding {
 func (s *seats) Alone() bool { return true }
 
 func (*seats) ID() fetch.PeerID { return "node" }
+func (*seats) Alone() bool      { return true }
 
 func (s *seats) Join(h Holding) (Room, error) {
 	root := h.Manifest().Root()
