@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -84,6 +86,24 @@ func (s *shelf) pin(i int) {
 	}
 }
 
+// lines is a log that may be read while it is written to.
+type lines struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
 // live runs a keeper in a bubble until the returned function is called.
 func live(k *Keeper) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -136,10 +156,10 @@ func TestAge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf(t, 4)
 		s.pin(3)
-		busy := true
+		var idle atomic.Bool
 		k := New(Config{
 			Store: s.Store, Limits: Limits{Age: 30 * time.Hour},
-			Busy: func(root piecehash.Root) bool { return busy && root == s.root(2) },
+			Busy: func(root piecehash.Root) bool { return !idle.Load() && root == s.root(2) },
 		})
 		stop := live(k)
 		time.Sleep(29 * time.Hour)
@@ -151,7 +171,7 @@ func TestAge(t *testing.T) {
 		if got := s.has(); got != "bcd" {
 			t.Errorf("after 31 hours it has %s, want bcd", got)
 		}
-		busy = false
+		idle.Store(true)
 		time.Sleep(2 * time.Minute)
 		if got := s.has(); got != "bd" {
 			t.Errorf("when nobody reads it has %s, want bd", got)
@@ -169,7 +189,7 @@ func TestNeed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf(t, 4)
-		var log bytes.Buffer
+		var log lines
 		k := New(Config{Store: s.Store, Limits: Limits{Bytes: 4 * (size + 4<<10)}, Log: slog.New(slog.NewTextHandler(&log, nil))})
 		stop := live(k)
 		for i := 3; i >= 0; i-- { // a is used last
@@ -252,7 +272,7 @@ func TestBrokenDisk(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf(t, 1)
-		var log bytes.Buffer
+		var log lines
 		k := New(Config{Store: s.Store, Log: slog.New(slog.NewTextHandler(&log, nil))})
 		stop := live(k)
 		_ = k.Failed(errors.New("no origin answers"))

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,8 +34,17 @@ type world struct {
 	dir   string
 	store *store.Store
 	m     []*piecehash.Manifest
-	found []rotten
-	busy  bool
+	busy  atomic.Bool
+
+	mu   sync.Mutex
+	rots []rotten // guarded by mu
+}
+
+// found is what the scrubber has told so far.
+func (w *world) found() []rotten {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.rots)
 }
 
 func newWorld(t *testing.T, n int) *world {
@@ -85,9 +96,11 @@ func (w *world) rot(content, piece int) {
 
 // live runs a scrubber in a bubble until the returned function is called.
 func (w *world) live(c Config) (s *Scrubber, stop func()) {
-	c.Store, c.Busy = w.store, func() bool { return w.busy }
+	c.Store, c.Busy = w.store, w.busy.Load
 	c.Damaged = func(_ context.Context, root piecehash.Root, piece int) {
-		w.found = append(w.found, rotten{root, piece})
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.rots = append(w.rots, rotten{root, piece})
 	}
 	s = New(c)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -106,19 +119,19 @@ func TestRotIsFound(t *testing.T) {
 		s, stop := w.live(Config{Cycle: 7 * 24 * time.Hour})
 		time.Sleep(time.Minute)
 		want := []rotten{{w.m[1].Root(), 2}, {w.m[4].Root(), 3}}
-		if !slices.Equal(w.found, want) {
-			t.Errorf("found %v, want %v", w.found, want)
+		if !slices.Equal(w.found(), want) {
+			t.Errorf("found %v, want %v", w.found(), want)
 		}
 		if st := s.Status(); st.Damaged != 2 || st.Bytes != 5*size || st.Ended.IsZero() {
 			t.Errorf("status %+v", st)
 		}
 		time.Sleep(6 * 24 * time.Hour)
-		if len(w.found) != 2 {
+		if len(w.found()) != 2 {
 			t.Error("the next cycle began too early")
 		}
 		time.Sleep(2 * 24 * time.Hour)
-		if len(w.found) != 4 {
-			t.Errorf("a second cycle found %v", w.found[2:])
+		if len(w.found()) != 4 {
+			t.Errorf("a second cycle found %v", w.found()[2:])
 		}
 		stop()
 	})
@@ -161,20 +174,20 @@ func TestItWaitsAndGoesOn(t *testing.T) {
 		conf := Config{Rate: size, Cycle: time.Second} // a content a second
 		s, stop := w.live(conf)
 		time.Sleep(1500 * time.Millisecond)
-		w.busy = true
+		w.busy.Store(true)
 		time.Sleep(time.Hour)
-		if len(w.found) != 2 || s.Status().Bytes > 2*size {
-			t.Errorf("while the node works it found %v, %+v", w.found, s.Status())
+		if len(w.found()) != 2 || s.Status().Bytes > 2*size {
+			t.Errorf("while the node works it found %v, %+v", w.found(), s.Status())
 		}
 		stop()
-		w.busy = false
+		w.busy.Store(false)
 		s, stop = w.live(conf)
 		for s.Status().Ended.IsZero() {
 			time.Sleep(time.Millisecond)
 		}
 		stop()
 		var order []piecehash.Root
-		for _, f := range w.found {
+		for _, f := range w.found() {
 			order = append(order, f.root)
 		}
 		want := []piecehash.Root{w.m[0].Root(), w.m[1].Root(), w.m[1].Root(), w.m[2].Root(), w.m[3].Root()} // the second was in the middle
