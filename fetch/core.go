@@ -26,6 +26,7 @@ const (
 	coldQuiet      = 150 * time.Millisecond  // rule 2: nobody has answered
 	coldMost       = 400 * time.Millisecond  // rule 2: at most
 	coldSettle     = 25 * time.Millisecond   // rule 2: after a bitmap, for those that arrive with it
+	coldFew        = 3                       // rule 2: bitmaps that are waited for where so many more are still to come
 	lonerAfter     = time.Second             // without a member for so long: there is none
 	claimEvery     = 500 * time.Millisecond  // a claim is said again at least this often while it moves
 	claimBytes     = 1 << 20                 // and after this many bytes
@@ -117,23 +118,24 @@ type Core struct {
 	have  piecehash.Bitmap
 	piece []pieceState
 
-	key                 uint64 // of this device, see peerKey
-	members             map[PeerID]*member
-	order               []*member // sorted by key: the ranking that all devices share
-	ranks               []uint16  // per span: how many members rank above this device (incremental owner map)
-	askable             []int     // pieces to look at when a link is free; may hold stale entries
-	inAsk               int64     // bytes asked of peers and not arrived
-	distant             []*member // members without a link (rule 8), sorted by key
-	crowd               int       // members of the site in all, where there are more than this device has links to; else 0
-	doubled             int64     // bytes asked of a second holder
-	lateAsks            []lateAsk // kept for its memory
-	debt                debt      // what this device drew and no member has yet
-	noticed             bool
-	coming              map[PeerID]noticed // who was noticed and has not joined
-	othersMoved         time.Duration      // when a member's claim last showed progress
-	past                map[PeerID]record  // who has left with broken claims
-	everSeen            bool               // a member has joined at least once
-	firstJoin, lastJoin time.Duration
+	key            uint64 // of this device, see peerKey
+	members        map[PeerID]*member
+	order          []*member          // sorted by key: the ranking that all devices share
+	ranks          []uint16           // per span: how many members rank above this device (incremental owner map)
+	askable        []int              // pieces to look at when a link is free; may hold stale entries
+	inAsk          int64              // bytes asked of peers and not arrived
+	distant        []*member          // members without a link (rule 8), sorted by key
+	crowd          int                // members of the site in all, where there are more than this device has links to; else 0
+	doubled        int64              // bytes asked of a second holder
+	lateAsks       []lateAsk          // kept for its memory
+	debt           debt               // what this device drew and no member has yet
+	noticed, named bool               // somebody was; and by name
+	coming         map[PeerID]noticed // who was noticed and has not joined
+	othersMoved    time.Duration      // when a member's claim last showed progress
+	past           map[PeerID]record  // who has left with broken claims
+	everSeen       bool               // a member has joined at least once
+	lastJoin       time.Duration
+	fewJoined      time.Duration // when the newest of the first few joined
 
 	now time.Duration // of the newest Decide
 	due time.Duration // nothing of a member runs out before
@@ -292,7 +294,7 @@ func (d *Core) nextWake(now time.Duration) time.Duration {
 	if !d.originOpen(now) {
 		soon(coldQuiet)
 		soon(coldMost)
-		soon(d.firstJoin + coldSettle)
+		soon(d.fewJoined + coldSettle)
 		soon(d.lastJoin + coldSettle)
 		soon(d.cfg.Delay)
 	}

@@ -112,6 +112,7 @@ func (d *Core) notice(now time.Duration, id PeerID) {
 	if id == "" || id == d.cfg.Self || d.members[id] != nil {
 		return
 	}
+	d.named = true
 	if len(d.coming) >= maxDistant {
 		d.forgetNoticed(now)
 	}
@@ -139,11 +140,11 @@ func (d *Core) join(now time.Duration, j Joined) {
 	}
 	d.members[j.ID] = m
 	delete(d.coming, j.ID)
-	if !d.everSeen {
-		d.everSeen, d.firstJoin = true, now
-	}
-	d.lastJoin = now
+	d.everSeen, d.lastJoin = true, now
 	d.order = insert(d.order, m)
+	if len(d.order) <= coldFew {
+		d.fewJoined = now
+	}
 	d.rankSpans(m, 1)
 	d.count(m, 1)
 }

@@ -101,10 +101,16 @@ func (d *Core) originOpen(now time.Duration) bool {
 	}
 	// The bitmaps of a site that starts together arrive one soon after the other; a choice made after the first of them would
 	// be made by everybody, before anybody knows its rank. Where discovery has named those who are still to come, the ranks
-	// are known, and links that take long to make hold up nobody.
+	// are known, and links that take long to make hold up nobody. The first few are waited for all the same: where two devices
+	// come when all others have everything, the first bitmap may be that of the one that has nothing either.
 	settle := d.lastJoin
-	if d.expected(now) > 0 {
-		settle = d.firstJoin
+	if !d.named && len(d.order) < coldFew && now < coldQuiet {
+		return false // a link may be quicker than discovery
+	}
+	if n := d.expected(now); n > 0 {
+		if settle = d.fewJoined; len(d.order) < min(coldFew, n) {
+			return false
+		}
 	}
 	return d.everSeen && now-settle >= coldSettle
 }

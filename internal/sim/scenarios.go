@@ -51,9 +51,14 @@ func thin() []Scenario {
 		{Name: "thin-half", WAN: 0.5 * Mbit, Length: 8 << 20},
 		{Name: "thin-half-warm", WAN: 0.5 * Mbit, Length: 8 << 20, Warm: true},
 		{Name: "thin-half-mib", WAN: 0.5 * Mbit, Length: 24 << 20}, // a piece needs 17 s
+		{Name: "thin-quarter", WAN: 0.25 * Mbit, Length: 8 << 20},
+		{Name: "thin-half-lumps", WAN: 0.5 * Mbit, Length: 24 << 20, Slice: defaultSlice}, // a second for each
 	}
 	for i := range all {
-		all[i].Devices, all[i].Slice, all[i].Leases = 12, 4<<10, true
+		all[i].Devices, all[i].Leases = 12, true
+		if all[i].Slice == 0 {
+			all[i].Slice = 4 << 10
+		}
 	}
 	return all
 }
@@ -104,6 +109,14 @@ func disturbances() []Scenario {
 	add("two-subnets", func(sc *Scenario) { sc.Subnets = 2 })
 	add("late", func(sc *Scenario) {
 		sc.Shape = one(0, func(d *Device) { d.Start = -1 })
+	})
+	add("late-two", func(sc *Scenario) { // each may hear of the other first, who has nothing either
+		sc.Length = 64 << 20
+		sc.Shape = func(n int, _ *rand.Rand, d *Device) {
+			if n < 2 {
+				d.Start = -1
+			}
+		}
 	})
 	add("churn", func(sc *Scenario) {
 		sc.Devices = 32
