@@ -1,15 +1,20 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/dunlin-project/dunlin/internal/demo"
 	"github.com/dunlin-project/dunlin/internal/fault"
 )
+
+// defaultLoad lets every device finish one update, and look for the next, before it comes.
+const defaultLoad = 15 * time.Second
 
 func demoCommand() *cli.Command {
 	return &cli.Command{
@@ -21,7 +26,9 @@ func demoCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "file", Usage: "publish the file `PATH`; default: this binary, packed as tar.zst"},
 			&cli.IntFlag{Name: "devices", Usage: "how many (`N`) devices", Value: 3},
-			&cli.BoolFlag{Name: "keep", Usage: "leave everything running until interrupted, and say where it is"},
+			&cli.BoolFlag{Name: "keep", Usage: "start a cache node too, leave everything running until interrupted, and say where it is"},
+			&cli.BoolFlag{Name: "load", Usage: "with --keep, publish an update again and again"},
+			&cli.DurationFlag{Name: "load-every", Usage: "`TIME` from one such update to the next", Value: defaultLoad},
 			&cli.BoolFlag{Name: "json", Usage: "print one JSON object at the end"},
 		},
 		Action:      demoAction,
@@ -32,6 +39,9 @@ func demoCommand() *cli.Command {
 func demoAction(c *cli.Context) (err error) {
 	if c.NArg() > 0 {
 		return fault.New(fault.Usage, "demo: %q is one argument too many", c.Args().First())
+	}
+	if c.Bool("load") && !c.Bool("keep") {
+		return fault.New(fault.Usage, "demo: --load has something to show only with --keep")
 	}
 	program, err := os.Executable()
 	if err != nil {
@@ -46,14 +56,19 @@ func demoAction(c *cli.Context) (err error) {
 			err = e
 		}
 	}()
-	o := demo.Options{Program: program, File: c.String("file"), Devices: c.Int("devices"), Dir: dir, Log: c.App.ErrWriter}
-	o.Ready = func(r *demo.Running) error { return demoReady(c, r) }
+	o := demo.Options{
+		Program: program, File: c.String("file"), Devices: c.Int("devices"), Cache: c.Bool("keep"), Dir: dir, Log: c.App.ErrWriter,
+	}
+	if c.Bool("load") {
+		o.Load = c.Duration("load-every")
+	}
+	o.Ready = func(ctx context.Context, r *demo.Running) error { return demoReady(ctx, c, r) }
 	_, err = demo.Run(c.Context, o)
 	return err
 }
 
 // demoReady prints what came of it; with --keep it then waits to be interrupted.
-func demoReady(c *cli.Context, r *demo.Running) error {
+func demoReady(ctx context.Context, c *cli.Context, r *demo.Running) error {
 	if c.Bool("json") {
 		if err := printJSON(c.App.Writer, r.Result); err != nil {
 			return err
@@ -65,14 +80,21 @@ func demoReady(c *cli.Context, r *demo.Running) error {
 		return nil
 	}
 	printPlaces(c.App.ErrWriter, r)
-	<-c.Context.Done()
+	<-ctx.Done()
 	return nil
 }
 
 func printPlaces(w io.Writer, r *demo.Running) {
-	fmt.Fprintf(w, "\neverything runs until you press Ctrl-C; the files are in %s\n  depot   %s\n  origin  %s\n", r.Dir, r.Depot, r.Origin)
-	for i, d := range r.Result.Devices {
-		fmt.Fprintf(w, "  %s  metrics http://%s:9680/metrics, status: dunlin status --control %s\n", d.Name, d.Addr, r.Controls[i])
+	fmt.Fprintf(w, "\neverything runs until you press Ctrl-C; the files are in %s\n  depot       %s\n  origin      %s\n", r.Dir, r.Depot, r.Origin)
+	if r.Cache != "" {
+		fmt.Fprintf(w, "  cache       %s/content/ROOT\n", r.Cache)
+	}
+	fmt.Fprint(w, "look at them with a browser on this machine:\n")
+	for _, p := range r.Pages {
+		fmt.Fprintf(w, "  %-10s  %s  metrics: %s\n", p.Name, p.Page, p.Metrics)
+		if p.Control != "" {
+			fmt.Fprintf(w, "  %-10s  dunlin status --control %s\n", "", p.Control)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"text/tabwriter"
 )
 
@@ -29,6 +30,12 @@ func (s *stage) result() (*Result, error) {
 			SHA256: got, Installed: got == want,
 		})
 		r.OriginBytes += t.From.Origin
+	}
+	if s.node != nil {
+		if r.Cache, err = s.node.received(); err != nil {
+			return nil, err
+		}
+		r.OriginBytes += r.Cache.From.Origin
 	}
 	for _, log := range []string{"origin.log", "depot.log"} {
 		n, err := contentBytes(s.path(log))
@@ -70,9 +77,14 @@ func hashFile(name string) (string, error) {
 // Write prints the table for people.
 func (r *Result) Write(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "device\tfrom origin\tfrom peers\twaste\ttime\tSHA-256 of what is installed\t")
-	for _, d := range r.Devices {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%.2f s\t%s\t\n", d.Name, mib(d.From.Origin), mib(d.From.Peers), mib(d.Waste), d.Seconds, d.SHA256)
+	fmt.Fprintln(t, "device\tfrom origin\tfrom cache\tfrom peers\twaste\ttime\tSHA-256 of what is installed\t")
+	rows := r.Devices
+	if r.Cache != nil {
+		rows = append(slices.Clone(rows), *r.Cache)
+	}
+	for _, d := range rows {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%.2f s\t%s\t\n",
+			d.Name, mib(d.From.Origin), mib(d.From.Cache), mib(d.From.Peers), mib(d.Waste), d.Seconds, d.SHA256)
 	}
 	if err := t.Flush(); err != nil {
 		return err

@@ -32,6 +32,7 @@ type stage struct {
 	originAddr, depotTLS, depotPlain string
 	token                            string
 	devices                          []*device
+	node                             *node // nil: none
 	started                          time.Time
 	took                             time.Duration
 
@@ -40,6 +41,7 @@ type stage struct {
 
 type device struct {
 	name, addr, config, state, control, root string
+	metrics, page                            string // IP:PORT
 	peer                                     string // multiaddr
 	status                                   agent.Update
 }
@@ -187,6 +189,7 @@ func (s *stage) join(ctx context.Context) error {
 		name := fmt.Sprintf("device-%d", i+1)
 		d := &device{name: name, addr: s.net.host(11 + i), config: s.path(name, "agent.yaml"), state: s.path(name, "state"), root: s.path(name, "root")}
 		d.control = filepath.Join(d.state, "control.sock")
+		d.metrics, d.page = d.addr+":9680", d.addr+":7681"
 		if err := os.MkdirAll(d.root, 0o700); err != nil {
 			return err
 		}
@@ -218,12 +221,15 @@ func (s *stage) startAgents(ctx context.Context) error {
 	for i, d := range s.devices {
 		args := []string{
 			"agent", "run", "--config", d.config, "--listen", d.addr + ":7680", "--root", d.root, "--interval", "2s",
-			"--control", d.control, "--metrics", d.addr + ":9680",
+			"--control", d.control, "--metrics", d.metrics, "--page", d.page,
 		}
 		for j, o := range s.devices {
 			if i != j {
 				args = append(args, "--peer", o.peer)
 			}
+		}
+		if s.node != nil {
+			args = append(args, "--peer", s.node.peer)
 		}
 		if _, err := s.start(ctx, d.name, args...); err != nil {
 			return err
