@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 
 	"github.com/dunlin-project/dunlin/cachenode"
@@ -30,7 +31,10 @@ func (s *stage) startNode(ctx context.Context) (err error) {
 	if n.page, err = free(n.addr); err != nil {
 		return err
 	}
-	config := s.path("cache.yaml")
+	config := s.path("cache.yaml") // else that of this machine would be read
+	if err := os.WriteFile(config, []byte("interval: 2s\n"), 0o600); err != nil {
+		return err
+	}
 	if _, err := s.run(ctx, "cache", "join", s.token, "--config", config, "--dir", n.dir); err != nil {
 		return err
 	}
@@ -41,7 +45,7 @@ func (s *stage) startNode(ctx context.Context) (err error) {
 	n.peer = fmt.Sprintf("/ip4/%s/tcp/7680/p2p/%s", n.addr, id)
 	args := []string{
 		"cache", "run", "--config", config, "--dir", n.dir, "--listen", net.JoinHostPort(n.addr, "7680"), "--http", n.http,
-		"--metrics", n.metrics, "--page", n.page, "--prefetch", "--interval", "2s", "--json",
+		"--metrics", n.metrics, "--page", n.page, "--json",
 	}
 	for _, d := range s.devices {
 		args = append(args, "--peer", d.peer)
