@@ -56,7 +56,7 @@ func (r *Result) check() error {
 		}
 	}
 	if r.OriginLogged < r.OriginBytes {
-		return fmt.Errorf("the devices count %d bytes from the origin, its log only %d", r.OriginBytes, r.OriginLogged)
+		return fmt.Errorf("%s %d bytes from the origin, its log only %d", r.who(), r.OriginBytes, r.OriginLogged)
 	}
 	return nil
 }
@@ -91,10 +91,18 @@ func (r *Result) Write(w io.Writer) error {
 	}
 	separate := int64(len(r.Devices)) * r.ContentBytes
 	_, err := fmt.Fprintf(w, "\n%s from the origin for %d devices: %.2f copies of %s. Separate downloads: %s.\n"+
-		"The access log says %d bytes, the devices say %d%s.\n",
+		"The access logs say %d bytes, %s %d%s.\n",
 		mib(r.OriginBytes), len(r.Devices), r.Copies, mib(r.ContentBytes), mib(separate),
-		r.OriginLogged, r.OriginBytes, r.difference())
+		r.OriginLogged, r.who(), r.OriginBytes, r.difference())
 	return err
+}
+
+// who says it of OriginBytes.
+func (r *Result) who() string {
+	if r.Cache != nil {
+		return "devices and cache node say"
+	}
+	return "the devices say"
 }
 
 func (r *Result) difference() string {
