@@ -73,7 +73,9 @@ func (c *Cache) enter(rawURL string) *entry {
 		e = &entry{c: c, key: k}
 		c.entries[k] = e
 	}
-	e.url = rawURL
+	if e.url == "" { // it was found on the disk, under its key
+		e.url = rawURL
+	}
 	e.users++
 	c.clock = max(c.clock+1, time.Now().UnixNano())
 	e.used = c.clock

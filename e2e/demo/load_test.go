@@ -55,7 +55,9 @@ func TestLoad(t *testing.T) {
 	}
 	go func() { _, _ = io.Copy(io.Discard, stderr) }()
 	var r struct {
-		Cache *struct{ From struct{ Origin, Cache, Peers int64 } }
+		Cache *struct {
+			From struct{ Origin, Cache, Peers int64 }
+		}
 	}
 	if err := json.NewDecoder(stdout).Decode(&r); err != nil || r.Cache == nil {
 		t.Errorf("it prints %+v, %v", r, err)
