@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/url"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -187,6 +189,17 @@ func (c *Catalogue) Find(root piecehash.Root) (*cachenode.Item, error) {
 	return &cachenode.Item{Manifest: m, Name: e.name(), Origins: e.Origins, Hints: e.Hints}, nil
 }
 
+// FindOrigin returns the content at a URL: every origin has it at BASE/content/ROOT. What is withdrawn is found too, to be
+// refused.
+func (c *Catalogue) FindOrigin(rawURL string) (piecehash.Root, bool) {
+	u, err := url.Parse(rawURL)
+	if err != nil || path.Base(path.Dir(u.Path)) != "content" {
+		return piecehash.Root{}, false
+	}
+	root, err := piecehash.ParseRoot(path.Base(u.Path))
+	return root, err == nil && c.ledger().byRoot[root] != nil
+}
+
 // Refresh implements cachenode.Catalogue. Nothing is fetched ahead on approvals that have run out.
 func (c *Catalogue) Refresh(context.Context) []piecehash.Root { return c.ahead(time.Now()) }
 
@@ -278,12 +291,10 @@ func (c *Catalogue) sync(ctx context.Context, gate *httpfallback.Gate, now time.
 	if len(errs) > 0 && !old.Synced.IsZero() { // it may be the last good view that was looked at again
 		known.Synced = old.Synced
 	}
-	if err := known.write(c.file()); err != nil {
-		return err
-	}
+	unkept := known.write(c.file()) // a full disk must not keep a withdrawal from being heeded
 	c.tell(ctx, old, known, got.View)
 	c.set(known)
-	return fault.WorstOf(append(errs, c.fetchLayers(ctx, known, got.Client, gate))...)
+	return fault.WorstOf(append(errs, unkept, c.fetchLayers(ctx, known, got.Client, gate))...)
 }
 
 // tell logs what has changed.

@@ -112,6 +112,7 @@ func (e *entry) install(a *asking, g *generation, rec record) {
 	e.gen, e.rec, e.id, e.failure = g, rec, rec.Generation, nil
 	c.opened[e] = struct{}{}
 	if a.wait > 0 {
+		a.view = view{gen: g, rec: rec} // dismiss looks there for what the guard is in
 		a.guard = &reader{at: 0, end: 0}
 		g.join(a.guard)
 	}

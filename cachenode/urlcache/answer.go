@@ -93,6 +93,7 @@ func (a *answer) serveView() bool {
 	}
 	if a.file, err = g.openBytes(); err != nil {
 		if errors.Is(err, os.ErrNotExist) && a.c.isRetired(g) {
+			a.behead()
 			return false
 		}
 		a.fail(fault.Wrap(fault.Unavailable, err))
@@ -101,6 +102,13 @@ func (a *answer) serveView() bool {
 	defer a.file.Close()
 	a.get(spans)
 	return true
+}
+
+// behead takes back what head has set: another version has other fields.
+func (a *answer) behead() {
+	for _, name := range append(kept(), "ETag", "Age", "Accept-Ranges", "Warning") {
+		a.w.Header().Del(name)
+	}
 }
 
 // head sets what the answer of a generation says about it.

@@ -29,6 +29,7 @@ const (
 
 	maxOpen     = 256              // generations that are open and not in use
 	maxFailures = 1024             // URLs of which nothing is known but that asking has failed
+	maxAskings  = 64               // files whose origins are asked at once, whether who wanted them still waits or not
 	passes      = 4                // answers that are passed through, at once
 	checkers    = 4                // slices that are in memory to be hashed, at once
 	passFor     = 10 * time.Second // that a URL whose answers are not kept is passed through before it is looked at again
@@ -69,6 +70,7 @@ type Cache struct {
 	mu      sync.Mutex // guards the rest, and the fields of entries and generations that say so
 	entries map[key]*entry
 	opened  map[*entry]struct{} // those whose generation is open
+	askings int                 // entries whose origin is being asked, at most maxAskings
 	bytes   int64               // kept
 	clock   int64               // counts uses
 	// failures are entries of which nothing is kept but how asking has failed, the oldest first.

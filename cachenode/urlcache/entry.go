@@ -135,6 +135,14 @@ func (e *entry) ready(ctx context.Context, w wish) (view, error) {
 			return view{}, ctx.Err()
 		}
 		v, ok := e.c.collect(a)
+		if ok && asksOtherwise(v.rec.Vary, w.from) { // another one has asked, without the field
+			v.joined()
+			e.c.release(v.gen)
+			return view{}, errPass
+		}
+		if errors.Is(a.err, errMissing) && !w.only { // that was another one's wish
+			continue
+		}
 		var beyond *beyondError
 		if errors.As(a.err, &beyond) && beyond.first != w.first { // another one's bytes
 			continue
@@ -164,12 +172,17 @@ func (e *entry) look(w wish, now time.Time) (view, *asking, error) {
 	case failed:
 		return view{}, nil, e.failure
 	}
-	if e.asking == nil && !e.begin(w) {
-		return view{}, nil, errEnding
+	if e.asking == nil {
+		if err := e.begin(w); err != nil {
+			return view{}, nil, err
+		}
 	}
 	e.asking.wait++
 	return view{}, e.asking, nil
 }
+
+// errBusy is the error of a file that is asked for while too many others are.
+var errBusy = fault.New(fault.Unavailable, "%d other files are being asked for", maxAskings)
 
 // errMissing is the error of what is not here, and may not be asked for.
 var errMissing = errors.New("it is not here")
@@ -287,12 +300,16 @@ func (c *Cache) changed(g *generation) {
 	c.closeDone(g)
 }
 
-// begin has somebody find out what there is. c.mu is held.
-func (e *entry) begin(w wish) bool {
+// begin has somebody find out what there is. It goes on when who has asked for it is gone, so there is a bound. c.mu is held.
+func (e *entry) begin(w wish) error {
+	if e.c.askings >= maxAskings {
+		return errBusy
+	}
 	ctx := e.c.lives.enter()
 	if ctx == nil {
-		return false
+		return errEnding
 	}
+	e.c.askings++
 	e.users++
 	a := &asking{done: make(chan struct{})}
 	e.asking = a
@@ -301,7 +318,7 @@ func (e *entry) begin(w wish) bool {
 		defer e.c.leave(e)
 		e.inquire(ctx, a, w)
 	}()
-	return true
+	return nil
 }
 
 // inquire opens what is kept and asks the origin if that is not fresh. When something new comes, it goes on as its first
@@ -366,6 +383,7 @@ func (e *entry) answer(a *asking, v view, err error) {
 	defer e.c.mu.Unlock()
 	a.view, a.err = v, err
 	e.asking = nil
+	e.c.askings--
 	close(a.done)
 }
 

@@ -14,7 +14,6 @@ import (
 
 // TestCacheBundle carries contents from one node's folder to another's, by a file and by a pipe.
 func TestCacheBundle(t *testing.T) {
-	t.Parallel()
 	dir, m := cacheFolder(t, 100_000, 50_000, 64<<10) // the last is not whole
 	file := filepath.Join(t.TempDir(), "site.tar")
 	if out := says(t, "cache", "export", file, "--dir", dir); !strings.Contains(out, "exported 2 contents, 146.5 KiB; 0 of them") {
@@ -51,7 +50,6 @@ func TestCacheBundle(t *testing.T) {
 }
 
 func TestCacheBundleThatCannotBe(t *testing.T) {
-	t.Parallel()
 	dir, m := cacheFolder(t, 100_000, 50_000)
 	there := filepath.Join(t.TempDir(), "there")
 	if err := os.WriteFile(there, []byte("hello"), 0o600); err != nil {

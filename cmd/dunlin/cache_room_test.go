@@ -78,7 +78,6 @@ func cacheFolder(t *testing.T, sizes ...int64) (dir string, m []*piecehash.Manif
 }
 
 func TestCacheList(t *testing.T) {
-	t.Parallel()
 	dir, m := cacheFolder(t, 100_000, 50_000, 64<<10)
 	meta := t.TempDir()
 	b, err := (&piecehash.Metainfo{Name: "big.iso", Manifest: m[0]}).Encode()
@@ -120,7 +119,6 @@ func TestCacheList(t *testing.T) {
 }
 
 func TestCacheRemove(t *testing.T) {
-	t.Parallel()
 	dir, m := cacheFolder(t, 100_000, 50_000, 64<<10)
 	says(t, "cache", "pin", m[0].Root().String(), "--dir", dir)
 	out, err := dunlin(t, "cache", "remove", "--dir", dir, m[0].Root().String(), m[1].Root().String(), m[2].Root().String())
@@ -146,7 +144,6 @@ func TestCacheRemove(t *testing.T) {
 }
 
 func TestRoomFlags(t *testing.T) {
-	t.Parallel()
 	for s, want := range map[string]int64{"1T": 1 << 40, "10TiB": 10 << 40, "2TB": 2e12, "500G": 500 << 30, "7": 7} {
 		if got, err := parseLarge(s); err != nil || got != want {
 			t.Errorf("%q: %d, %v", s, got, err)

@@ -251,9 +251,15 @@ func (v *Via) pass(ctx context.Context, o *host, p *place, at, end int, why fetc
 		return at, nil
 	}
 	defer v.end(run)
+	v.mu.Lock()
+	src, base := p.src, p.base
+	v.mu.Unlock()
+	if src == nil { // the node has just moved to another of its addresses
+		return at, nil
+	}
 	var watching sync.WaitGroup
 	watching.Go(func() { v.watch(inner, o, p, run) })
-	err := p.src.Fetch(inner, at, end-at, why, run)
+	err := src.Fetch(inner, at, end-at, why, run)
 	cancel()
 	watching.Wait()
 	switch {
@@ -263,24 +269,24 @@ func (v *Via) pass(ctx context.Context, o *host, p *place, at, end int, why fetc
 		return run.next, ctx.Err()
 	case err == nil || run.wasCut() || v.isTried(p):
 	case fault.Is(err, fault.Untrusted):
-		v.hosts.ban(ctx, o, p.base, err)
+		v.hosts.ban(ctx, o, base, err)
 		v.mu.Lock()
 		v.lie = err
 		v.mu.Unlock()
 	default:
-		return run.next, v.judge(ctx, o, p, err)
+		return run.next, v.judge(ctx, o, p, base, err)
 	}
 	return run.next, nil
 }
 
 // judge finds out what a failure was: of the node, or about this content. Where it has only failed, the source itself says when
 // it may be asked again.
-func (v *Via) judge(ctx context.Context, o *host, p *place, why error) error {
+func (v *Via) judge(ctx context.Context, o *host, p *place, asked string, why error) error {
 	seen, err := v.hosts.look(ctx, o, v.content)
 	if err != nil {
 		return err
 	}
-	v.log.DebugContext(ctx, "caching node did not deliver", slog.String("host", p.base), slog.Bool("dead", seen.dead), slog.Any("err", why))
+	v.log.DebugContext(ctx, "caching node did not deliver", slog.String("host", asked), slog.Bool("dead", seen.dead), slog.Any("err", why))
 	base := v.hosts.base(o)
 	v.mu.Lock()
 	defer v.mu.Unlock()
