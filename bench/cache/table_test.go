@@ -46,7 +46,7 @@ func (b *bench) sayTable(rounds int, results map[string][]outcome) {
 			say(head, says, fmt.Sprintf("%.3f", s.median), w, fmt.Sprintf("%.3f to %.3f", s.least, s.most), verdict(w, s.median, len(judged), len(all)))
 		}
 	}
-	say("checks: every piece is hashed before it is first served after a start; scrubbing: %s", b.scrubbing())
+	say("checks: every piece is hashed before it is first served after a start; scrubbing: %s", scrubbing)
 }
 
 // verdict says whether a bound is reached. It fails nothing: what is reached depends on the machine.

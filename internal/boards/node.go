@@ -104,6 +104,14 @@ func stored() []Panel {
 			Description: "Contents that are in the store, whole or in part.",
 		},
 		{
+			Kind: Lines, Title: "Removed", Unit: Rate, Queries: []Query{{`sum(rate(dunlin_cache_removed_bytes_total{instance="$instance"}[$__rate_interval]))`, "removed"}},
+			Description: "Content that was deleted to make room, or because nobody had asked for it for long.",
+		},
+		{
+			Kind: Lines, Title: "Trouble with the disk", Unit: Count, Queries: by("trouble", `max by (trouble) (dunlin_cache_trouble{instance="$instance"})`),
+			Description: "1 while the store takes no content: the disk is full of other things, or reports errors. What is stored is served.",
+		},
+		{
 			Kind: Lines, Title: "Checks of stored pieces", Unit: PerSec, Queries: by("result", `sum by (result) (rate(dunlin_stored_piece_checks_total{instance="$instance"}[$__rate_interval]))`),
 			Description: "Stored pieces that were hashed before they left for the first time. Damaged ones mean that the disk forgets.",
 		},
