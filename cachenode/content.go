@@ -124,6 +124,13 @@ func (c *content) share(h Holding) *seat {
 	return s
 }
 
+// isApart reports whether something is here that devices do not share, while nothing is fetched.
+func (c *content) isApart() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.src != nil && c.seat == nil && c.fill == nil
+}
+
 // leave gives the seat up.
 func (c *content) leave() {
 	c.mu.Lock()

@@ -3,6 +3,7 @@ package cachenode
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/dunlin-project/dunlin/fetch"
@@ -62,15 +63,19 @@ type Room interface {
 	Close() error
 }
 
-// seat is a room that may have been heard, which then must be heard to its end. It implements fetch.Site for one fetch, and
-// belongs to one goroutine at a time.
+// seat is a room that may have been heard, which then must be heard to its end. It implements fetch.Site for one fetch; it may
+// be closed meanwhile.
 type seat struct {
 	Room
-	heard <-chan fetch.Heard // nil until somebody listens
+
+	mu    sync.Mutex
+	heard <-chan fetch.Heard // guarded by mu; nil until somebody listens
 }
 
 // Hear implements fetch.Site.
 func (s *seat) Hear() <-chan fetch.Heard {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.heard = s.Room.Hear()
 	return s.heard
 }
@@ -78,8 +83,11 @@ func (s *seat) Hear() <-chan fetch.Heard {
 // Close leaves the room and takes what it still says.
 func (s *seat) Close() error {
 	err := s.Room.Close()
-	if s.heard != nil {
-		for range s.heard {
+	s.mu.Lock()
+	heard := s.heard
+	s.mu.Unlock()
+	if heard != nil {
+		for range heard {
 		}
 	}
 	return err

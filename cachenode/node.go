@@ -243,14 +243,17 @@ func (n *Node) upkeep(ctx context.Context) {
 }
 
 // withdraw takes from devices what may not be given away any more; by HTTP it is refused since the catalogue has said so. An
-// answer that is under way goes on.
+// answer that is under way goes on. What may be given away again is opened anew, and so shared, once nobody uses it.
 func (n *Node) withdraw() {
 	n.mu.Lock()
 	open := slices.Collect(maps.Values(n.open))
 	n.mu.Unlock()
 	for _, c := range open {
-		if n.forbids(c.root) {
+		switch {
+		case n.forbids(c.root):
 			c.leave()
+		case n.cfg.Swarm != nil && c.isApart():
+			_ = n.renew(c.root, func(piecehash.Root) error { return nil }) // else it is in use, and looked at again
 		}
 	}
 }

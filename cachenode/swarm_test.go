@@ -120,7 +120,8 @@ func (c changing) Find(root piecehash.Root) (*Item, error) {
 	return c.catalogue.Find(root)
 }
 
-// TestForbiddenLater: content that may not be given away any more is taken from the devices, and refused by HTTP at once.
+// TestForbiddenLater: content that may not be given away any more is taken from the devices, and refused by HTTP at once; it is
+// shared again when it may be.
 func TestForbiddenLater(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -138,6 +139,11 @@ func TestForbiddenLater(t *testing.T) {
 		time.Sleep(2 * refreshEvery)
 		if inUse, _, _ := s.state(); inUse {
 			t.Error("it is still shared with devices")
+		}
+		refused.Store(false)
+		time.Sleep(2 * refreshEvery)
+		if inUse, joins, _ := s.state(); !inUse || joins != 2 {
+			t.Errorf("allowed again, it is not shared again: %v, joined %d times", inUse, joins)
 		}
 		w.stop()
 	})
