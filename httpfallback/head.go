@@ -19,11 +19,20 @@ type Answer struct {
 // Head asks what is at a URL. It waits for no slot, follows no redirect and counts nothing, because no content comes. The URL
 // counts as written down by somebody we trust (see OriginConfig.URLs). An error means that nobody has answered.
 func (g *Gate) Head(ctx context.Context, rawURL string) (Answer, error) {
+	return g.bodiless(ctx, http.MethodHead, rawURL)
+}
+
+// Post tells a URL something, without a body. Otherwise it is as Head.
+func (g *Gate) Post(ctx context.Context, rawURL string) (Answer, error) {
+	return g.bodiless(ctx, http.MethodPost, rawURL)
+}
+
+func (g *Gate) bodiless(ctx context.Context, method, rawURL string) (Answer, error) {
 	u, err := parseURL(rawURL)
 	if err != nil {
 		return Answer{}, fault.Wrap(fault.Usage, err)
 	}
-	resp, _, err := g.once(ctx, http.MethodHead, target{u, g.ways.configured}, "")
+	resp, _, err := g.once(ctx, method, target{u, g.ways.configured}, "")
 	if err != nil {
 		return Answer{}, asFault(fmt.Errorf("ask %s: %w", label(u), err))
 	}

@@ -23,6 +23,7 @@ type passage struct {
 	got    atomic.Int64 // bytes
 	held   atomic.Int64 // nanoseconds that the sink took
 	next   int          // the first piece that was not delivered
+	wrong  int          // the piece that did not match its hash, if one did not
 	fatal  error        // of the sink, and not about what the node sent
 }
 
@@ -52,7 +53,9 @@ func (p *passage) Piece(i int, b []byte) error {
 	switch {
 	case err == nil && i >= p.next:
 		p.next = i + 1
-	case err != nil && !errors.As(err, new(*piecehash.Mismatch)):
+	case errors.As(err, new(*piecehash.Mismatch)):
+		p.wrong = i
+	case err != nil:
 		p.fatal = err
 	}
 	return err

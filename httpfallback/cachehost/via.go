@@ -6,6 +6,8 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,6 +19,9 @@ import (
 
 // noPatience lets an attempt at a node end with its first failure: there are others, and the origin.
 const noPatience = time.Millisecond
+
+// complainTimeout is how long telling a node about a wrong piece may take.
+const complainTimeout = 2 * time.Second
 
 // source is one content at one node. httpfallback.Origin is.
 type source interface {
@@ -270,6 +275,7 @@ func (v *Via) pass(ctx context.Context, o *host, p *place, at, end int, why fetc
 	case err == nil || run.wasCut() || v.isTried(p):
 	case fault.Is(err, fault.Untrusted):
 		v.hosts.ban(ctx, o, base, err)
+		v.complain(ctx, base, run.wrong)
 		v.mu.Lock()
 		v.lie = err
 		v.mu.Unlock()
@@ -277,6 +283,17 @@ func (v *Via) pass(ctx context.Context, o *host, p *place, at, end int, why fetc
 		return run.next, v.judge(ctx, o, p, base, err)
 	}
 	return run.next, nil
+}
+
+// complain tells a node that a piece of its was wrong, which is how it learns that its disk has lost it. One that lies on purpose
+// learns nothing new.
+func (v *Via) complain(ctx context.Context, base string, piece int) {
+	ctx, cancel := context.WithTimeout(ctx, complainTimeout)
+	defer cancel()
+	url := strings.TrimSuffix(base, "/") + "/complain/" + v.content.Root().String() + "?piece=" + strconv.Itoa(piece)
+	if _, err := v.hosts.gate.Post(ctx, url); err != nil {
+		v.log.DebugContext(ctx, "a caching node does not hear a complaint", slog.String("host", base), slog.Any("err", err))
+	}
 }
 
 // judge finds out what a failure was: of the node, or about this content. Where it has only failed, the source itself says when

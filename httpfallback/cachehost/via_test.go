@@ -236,15 +236,31 @@ func TestDeadAddresses(t *testing.T) {
 	}
 }
 
-// TestALiarIsDropped, loudly, and nothing of it is kept.
+// TestALiarIsDropped, loudly, and nothing of it is kept. It is told which piece was wrong.
 func TestALiarIsDropped(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, 40)
 	bad := bytes.Clone(s.data)
 	bad[20*piece] ^= 1
-	liar := newWeb(t, s.m, bad, nil)
+	complaints := make(chan string, 10)
+	liar := newWeb(t, s.m, bad, func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodPost {
+			return false
+		}
+		complaints <- r.URL.String()
+		w.WriteHeader(http.StatusAccepted)
+		return true
+	})
 	h := s.hosts(t, liar.URL)
 	stats := s.get(t, h, fetch.Options{})
+	select {
+	case got := <-complaints:
+		if want := "/complain/" + s.m.Root().String() + "?piece=20"; got != want {
+			t.Errorf("it was told %q, want %q", got, want)
+		}
+	default:
+		t.Error("it was told nothing")
+	}
 	if stats.Waste < piece || stats.From.Origin == 0 {
 		t.Errorf("%+v", stats)
 	}
