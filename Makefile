@@ -33,7 +33,7 @@ sim:  ## the decision over simulated sites, up to 10,000 devices; fails when an 
 demo: build  ## one update from its publisher to three devices, as real processes
 	bin/dunlin demo
 
-e2e: build  ## several hosts in network namespaces, nginx, minisign, libtorrent (root)
+e2e: build  ## several hosts in network namespaces, nginx, minisign, libtorrent, Prometheus, Chromium (root)
 	DUNLIN_E2E=1 $(GO) test -count=1 -p 1 -timeout 20m ./e2e/...
 	DUNLIN_E2E=1 $(GO) test -count=1 -timeout 5m -run TestALargeSite ./swarm
 
