@@ -21,7 +21,8 @@ func CacheHosts(cfg Config, version string, log *slog.Logger) (*cachehost.Hosts,
 		return nil, err
 	}
 	return cachehost.New(cachehost.Config{
-		Source: source, Static: cfg.CacheHosts, Insist: time.Duration(cfg.CacheFallbackDelay), UserAgent: "dunlin/" + version, Log: log,
+		Source: source, Static: cfg.CacheHosts, Insist: time.Duration(cfg.CacheFallbackDelay),
+		Shares: cfg.Sharing != SharingOff, UserAgent: "dunlin/" + version, Log: log,
 	})
 }
 

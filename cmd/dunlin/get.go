@@ -78,7 +78,7 @@ func getOptionsOf(c *cli.Context) (opt getOptions, err error) {
 		sum:    c.Bool("sha256"),
 		seed:   c.Duration("seed"),
 		group:  c.String("group"),
-		caches: cachehost.Config{Static: c.StringSlice("cache"), UserAgent: "dunlin/" + buildVersion()},
+		caches: cachehost.Config{Static: c.StringSlice("cache"), Shares: true, UserAgent: "dunlin/" + buildVersion()},
 	}
 	if c.NArg() != 1 {
 		return opt, fault.New(fault.Usage, "get: want one metainfo file or URL, got %d arguments", c.NArg())

@@ -34,6 +34,8 @@ type Config struct {
 	// Insist is for how long from the beginning of a fetch the origin is not asked while a node is known that may have the
 	// content, though it does not deliver; 0 asks the origin at once.
 	Insist time.Duration
+	// Shares says that the process shares with devices. Its fetches wait for those as they begin, so discovery has had its moment.
+	Shares bool
 	// UserAgent is sent with each request.
 	UserAgent string
 	Log       *slog.Logger // nil: silent
@@ -97,6 +99,9 @@ func New(cfg Config) (*Hosts, error) {
 		news: make(chan struct{}), ctx: ctx, stop: stop, born: time.Now(),
 	}
 	h.head, h.open = h.gate.Head, h.origin
+	if cfg.Shares {
+		h.born = h.born.Add(-firstLook)
+	}
 	if len(cfg.Static) > 0 && !cfg.Source.Has(Static) {
 		return nil, fault.New(fault.Usage, "caching nodes are named, but the source is %s", cfg.Source)
 	}
