@@ -31,11 +31,11 @@ const (
 
 // handle is ServeHTTP; it notes what the answer was made of.
 func (n *Node) handle(w *publicweb.Writer, r *http.Request, s *seen) {
-	if n.lives.enter() == nil {
+	if n.lives.Enter() == nil {
 		refuse(w, r, http.StatusServiceUnavailable, "This cache node is ending.")
 		return
 	}
-	defer n.lives.leave()
+	defer n.lives.Leave()
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	switch {
 	case r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, complainPath):

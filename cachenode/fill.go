@@ -56,13 +56,13 @@ func (c *content) begin(f *fill) error {
 
 // start gives a fetch its goroutine, if the node lives.
 func (n *Node) start(c *content, f *fill) error {
-	ctx := n.lives.enter()
+	ctx := n.lives.Enter()
 	if ctx == nil {
 		return fault.New(fault.Unavailable, "fetch %v: the node is not running", c.root)
 	}
 	ctx, f.stop = context.WithCancel(ctx)
 	go func() {
-		defer n.lives.leave()
+		defer n.lives.Leave()
 		defer f.stop()
 		err := c.obtain(ctx, f)
 		if err != nil {

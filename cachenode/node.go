@@ -18,6 +18,7 @@ import (
 	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/httpfallback"
 	"github.com/dunlin-project/dunlin/internal/fault"
+	"github.com/dunlin-project/dunlin/internal/life"
 	"github.com/dunlin-project/dunlin/internal/publicweb"
 	"github.com/dunlin-project/dunlin/piecehash"
 	"github.com/dunlin-project/dunlin/store"
@@ -81,7 +82,7 @@ type Node struct {
 	origin  func(*Item) (originCloser, error)
 	buffers chan []byte   // for pieces that are hashed
 	slots   chan struct{} // of fetches
-	lives   life          // of fetches and answers
+	lives   *life.Life    // of fetches and answers
 	metrics *metrics
 	sent    atomic.Int64
 	keeper  *room.Keeper
@@ -120,7 +121,7 @@ func New(cfg Config) (*Node, error) {
 		cfg: cfg, log: cfg.Log,
 		buffers: make(chan []byte, checkers), slots: make(chan struct{}, cfg.Fetches),
 		metrics: newMetrics(cfg),
-		lives:   life{begun: make(chan struct{})}, open: make(map[piecehash.Root]*content),
+		lives:   life.New(), open: make(map[piecehash.Root]*content),
 	}
 	n.origin = n.webOrigin
 	n.complaints = newComplaints()
@@ -172,7 +173,7 @@ func (n *Node) Close() error {
 // that it started has ended and what was fetched is on the disk.
 func (n *Node) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	n.lives.begin(ctx)
+	n.lives.Begin(ctx)
 	g.Go(func() error { n.keeper.Run(ctx); return nil })
 	g.Go(func() error { n.look(ctx); return nil })
 	if n.scrubber != nil {
@@ -191,7 +192,7 @@ func (n *Node) Run(ctx context.Context) error {
 
 // end waits for what is under way, whose context has ended, and closes everything.
 func (n *Node) end() {
-	n.lives.end()
+	n.lives.End()
 	n.mu.Lock()
 	all := n.open
 	n.open = make(map[piecehash.Root]*content)
@@ -266,7 +267,7 @@ func (n *Node) forbids(root piecehash.Root) bool {
 // Warm returns when content is in the store, whole and every piece of it hashed. Run must be called, before or soon after.
 func (n *Node) Warm(ctx context.Context, root piecehash.Root) error {
 	select {
-	case <-n.lives.begun:
+	case <-n.lives.Begun():
 	case <-ctx.Done():
 		return ctx.Err()
 	}

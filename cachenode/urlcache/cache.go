@@ -17,6 +17,7 @@ import (
 	"github.com/dunlin-project/dunlin/httpfallback"
 	"github.com/dunlin-project/dunlin/internal/durable"
 	"github.com/dunlin-project/dunlin/internal/fault"
+	"github.com/dunlin-project/dunlin/internal/life"
 	"github.com/dunlin-project/dunlin/internal/publicweb"
 )
 
@@ -65,7 +66,7 @@ type Cache struct {
 	passing chan struct{} // holds one token for each answer that is passed through
 	buffers chan []byte   // for slices that are hashed
 	paused  atomic.Int64  // until when nothing is kept, in Unix nanoseconds
-	lives   life
+	lives   *life.Life
 
 	mu      sync.Mutex // guards the rest, and the fields of entries and generations that say so
 	entries map[key]*entry
@@ -102,7 +103,7 @@ func New(cfg Config) (*Cache, error) {
 		cfg: cfg, log: cfg.Log, slice: SliceSize, name: "dunlin-" + newGenerationID(), allow: cfg.Allow,
 		grid:    grid{first: 4, most: 16, streams: 4, ahead: 64 << 20},
 		passing: make(chan struct{}, passes), buffers: make(chan []byte, checkers),
-		lives: life{}, entries: make(map[key]*entry), opened: make(map[*entry]struct{}),
+		lives: life.New(), entries: make(map[key]*entry), opened: make(map[*entry]struct{}),
 	}
 	for range checkers {
 		c.buffers <- nil
@@ -113,9 +114,9 @@ func New(cfg Config) (*Cache, error) {
 // Run lets the cache fetch until ctx ends, and returns when all that it fetches has ended. Before, and after, only what is
 // kept is served.
 func (c *Cache) Run(ctx context.Context) error {
-	c.lives.begin(ctx)
+	c.lives.Begin(ctx)
 	<-ctx.Done()
-	c.lives.end()
+	c.lives.End()
 	c.closeIdle(0)
 	return nil
 }

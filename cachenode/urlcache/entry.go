@@ -305,7 +305,7 @@ func (e *entry) begin(w wish) error {
 	if e.c.askings >= maxAskings {
 		return errBusy
 	}
-	ctx := e.c.lives.enter()
+	ctx := e.c.lives.Enter()
 	if ctx == nil {
 		return errEnding
 	}
@@ -314,7 +314,7 @@ func (e *entry) begin(w wish) error {
 	a := &asking{done: make(chan struct{})}
 	e.asking = a
 	go func() {
-		defer e.c.lives.leave()
+		defer e.c.lives.Leave()
 		defer e.c.leave(e)
 		e.inquire(ctx, a, w)
 	}()

@@ -85,13 +85,13 @@ func (g *generation) span(first int, r *reader) run {
 
 // begin starts a stream, if the cache lives. g.mu is held.
 func (g *generation) begin(what run) bool {
-	ctx := g.e.c.lives.enter()
+	ctx := g.e.c.lives.Enter()
 	if ctx == nil {
 		return false
 	}
 	g.reserve(what)
 	go func() {
-		defer g.e.c.lives.leave()
+		defer g.e.c.lives.Leave()
 		g.fetch(ctx, what)
 	}()
 	return true

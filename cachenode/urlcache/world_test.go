@@ -165,10 +165,10 @@ func (w *world) runWith(door Door, cfg Config) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = c.Run(ctx) })
-	for c.lives.enter() == nil {
+	for c.lives.Enter() == nil {
 		time.Sleep(time.Millisecond)
 	}
-	c.lives.leave()
+	c.lives.Leave()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		w.t.Fatal(err)

@@ -15,6 +15,7 @@ const layers = `
 	internal/filelock:  internal/fault
 	internal/archive:   internal/fault
 	internal/window:    internal/fault
+	internal/life:
 	internal/publicweb:
 	internal/history:   internal/fault internal/durable
 
@@ -28,7 +29,7 @@ const layers = `
 	install:            base piecehash metadata store internal/archive
 	internal/page:      base piecehash fetch internal/history internal/publicweb
 	agent:              base piecehash metadata store fetch httpfallback install internal/measure internal/page internal/history
-	cachenode:          base piecehash metadata store fetch httpfallback internal/publicweb internal/measure internal/window internal/page internal/history
+	cachenode:          base piecehash metadata store fetch httpfallback internal/publicweb internal/measure internal/window internal/life internal/page internal/history
 	depot:              base piecehash metadata store fetch httpfallback internal/publicweb
 	publish:            base piecehash metadata internal/archive
 
