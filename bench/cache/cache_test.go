@@ -56,7 +56,7 @@ func TestCache(t *testing.T) {
 	if testing.Short() {
 		rounds = 1
 	}
-	out := openRows(t)
+	out := line.OpenRows(t, *rowsFile)
 	results := make(map[string][]outcome)
 	var maker lab.Maker
 	for round := range rounds {
@@ -71,7 +71,7 @@ func TestCache(t *testing.T) {
 			o := r.measure(b)
 			results[r.name] = append(results[r.name], o)
 			sayRound(round, r, o)
-			out.add(t, r, round, o)
+			add(t, out, r, round, o)
 		}
 	}
 	b.sayTable(rounds, results)

@@ -1,13 +1,12 @@
 package cache
 
 import (
-	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/dunlin-project/dunlin/bench/line"
 )
 
 // say prints a line at once: a table that takes long is read while it grows.
@@ -78,35 +77,13 @@ func spreadOf(all []outcome, i int) spread {
 	return spread{(v[(len(v)-1)/2] + v[len(v)/2]) / 2, v[0], v[len(v)-1]}
 }
 
-// file writes what each round has measured, for machines.
-type file struct{ f *os.File }
-
-func openRows(t *testing.T) file {
+// add writes what one round of a row has measured.
+func add(t *testing.T, rows line.Rows, r row, round int, o outcome) {
 	t.Helper()
-	name := *rowsFile
-	if name == "" {
-		name = filepath.Join("..", "out", t.Name()+".jsonl")
-	}
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.Create(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	return file{f}
-}
-
-func (f file) add(t *testing.T, r row, round int, o outcome) {
-	t.Helper()
-	err := json.NewEncoder(f.f).Encode(struct {
+	rows.Add(t, struct {
 		Row   string `json:"row"`
 		Round int    `json:"round"`
 		outcome
 		Judged bool `json:"judged"` // the machine was not the limit
 	}{r.name, round, o, r.judged(o)})
-	if err != nil {
-		t.Error(err)
-	}
 }

@@ -17,7 +17,7 @@ import (
 func TestDisturbances(t *testing.T) {
 	lab.Need(t, "ip", "tc", "bridge", "nginx", "curl", "pgrep")
 	var maker lab.Maker
-	all, rows := allClients(lab.Binary(t)), openRows(t)
+	all, rows := allClients(lab.Binary(t)), line.OpenRows(t, *rowsFile)
 	size := line.Shape{Devices: first(t, *devices, 12), Size: int64(first(t, *sizes, 256)) << 20, Mbit: first(t, *rates, 100)}
 	if testing.Short() {
 		size = line.Shape{Devices: 3, Size: 8 << 20, Mbit: 50}
@@ -37,7 +37,7 @@ func TestDisturbances(t *testing.T) {
 }
 
 // measure plays the scene as often as is wanted, each time after a turn of the bound.
-func (s scene) measure(t *testing.T, w *network, all map[string]client, rows rows) {
+func (s scene) measure(t *testing.T, w *network, all map[string]client, rows line.Rows) {
 	var outcomes []outcome
 	rounds := rounds(1)
 	for round := range rounds {
@@ -47,7 +47,7 @@ func (s scene) measure(t *testing.T, w *network, all map[string]client, rows row
 		outcomes = append(outcomes, o)
 		sayOutcome(s.says, o, because(o)+st.note+s.within(one).verdict(o))
 		w.trace(st.counted, st.honest, st.start)
-		rows.add(t, row{Test: t.Name(), Case: s.name, Client: "dunlin", Devices: len(w.Hosts), MiB: w.Size >> 20, Mbit: w.Mbit, Round: round, outcome: o})
+		add(t, rows, row{Test: t.Name(), Case: s.name, Client: "dunlin", Devices: len(w.Hosts), MiB: w.Size >> 20, Mbit: w.Mbit, Round: round, outcome: o})
 		checkSafe(t, o)
 		if s.wrong != nil {
 			if err := s.wrong(o, st); err != nil {

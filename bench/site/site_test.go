@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/dunlin-project/dunlin/bench/line"
 	"github.com/dunlin-project/dunlin/e2e/lab"
 )
 
@@ -15,7 +16,7 @@ const safeCopies = 1.5
 func TestSite(t *testing.T) {
 	lab.Need(t, "ip", "tc", "nginx", "curl", "pgrep")
 	var maker lab.Maker
-	all, rows := allClients(lab.Binary(t)), openRows(t)
+	all, rows := allClients(lab.Binary(t)), line.OpenRows(t, *rowsFile)
 	say("%s", legend)
 	for _, p := range plans(t) {
 		t.Run(p.String(), func(t *testing.T) { p.measure(t, &maker, all, rows) })
@@ -31,7 +32,7 @@ func (p plan) String() string {
 }
 
 // measure lets the clients take turns, round by round.
-func (p plan) measure(t *testing.T, maker *lab.Maker, all map[string]client, rows rows) {
+func (p plan) measure(t *testing.T, maker *lab.Maker, all map[string]client, rows line.Rows) {
 	w := build(t, maker, p.Shape)
 	outcomes := map[string][]outcome{}
 	say("\n%s", p)
@@ -53,7 +54,7 @@ func (p plan) measure(t *testing.T, maker *lab.Maker, all map[string]client, row
 			o.PerBound = o.Seconds / seconds
 			outcomes[name] = append(outcomes[name], o)
 			sayOutcome(c.says, o, because(o))
-			rows.add(t, row{Test: t.Name(), Client: name, Devices: p.Devices, MiB: p.Size >> 20, Mbit: p.Mbit, Warm: p.warm, Round: round, outcome: o})
+			add(t, rows, row{Test: t.Name(), Client: name, Devices: p.Devices, MiB: p.Size >> 20, Mbit: p.Mbit, Warm: p.warm, Round: round, outcome: o})
 			checkSafe(t, o)
 		}
 	}

@@ -1,12 +1,11 @@
 package site
 
 import (
-	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/dunlin-project/dunlin/bench/line"
 )
 
 // say prints a line at once: a table that takes long is read while it grows.
@@ -29,32 +28,11 @@ type row struct {
 	Judged bool `json:"judged"` // the machine was not the limit
 }
 
-// rows writes what a test has measured.
-type rows struct{ f *os.File }
-
-func openRows(t *testing.T) rows {
-	t.Helper()
-	name := *rowsFile
-	if name == "" {
-		name = filepath.Join("..", "out", t.Name()+".jsonl")
-	}
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.Create(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	return rows{f}
-}
-
-func (r rows) add(t *testing.T, x row) {
+// add writes what one turn has measured.
+func add(t *testing.T, rows line.Rows, x row) {
 	t.Helper()
 	x.Judged = x.judged()
-	if err := json.NewEncoder(r.f).Encode(x); err != nil {
-		t.Error(err)
-	}
+	rows.Add(t, x)
 }
 
 const head = "  %-18s %7s %7s %9s %7s %9s %9s %5s %8s"
