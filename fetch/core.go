@@ -15,6 +15,7 @@ const (
 	spansPerFile   = 256      // the grid aims at this many spans
 	frontSpans     = 16       // free spans among which rank decides
 	frontPieces    = 32       // pieces that come before others of the same rarity, in one block after the other
+	meshMost       = 64       // devices of a site in which everybody has a link to everybody (rule 8)
 	minStreams     = 2        // origin streams of a site at the start (rule 4)
 	maxStreams     = 8        // and at most
 	minSubRange    = 1 << 20  // one origin request beside others (rule 5)
@@ -297,6 +298,9 @@ func (d *Core) nextWake(now time.Duration) time.Duration {
 		soon(d.fewJoined + coldSettle)
 		soon(d.lastJoin + coldSettle)
 		soon(d.cfg.Delay)
+	}
+	if d.origin.idle > 0 {
+		soon(d.origin.idle + d.turn(now))
 	}
 	soon(d.origin.until)
 	soon(d.due)

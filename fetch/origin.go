@@ -34,7 +34,8 @@ type draw struct {
 	first, end int
 	left       int64
 	warn       int64
-	moved      time.Duration
+	begun      bool          // a byte of it has come
+	moved      time.Duration // when the last came; before the first, when it was asked for
 }
 
 // originState is what went wrong with the origin.
@@ -45,46 +46,64 @@ type originState struct {
 	dead     bool          // it will not serve this content any more
 	best     float64       // the highest rate of the whole site that was seen
 	mine     float64       // the highest rate of this device that was seen
+	first    time.Duration // from a range's request to its first byte, smoothed; 0 = not known
 	idle     time.Duration // since when the site has had too few streams, 0 = it has enough
 }
 
 // siteWidth is how many origin streams the site should have (rule 4): more as long as that makes it faster. Too many
-// streams are what makes devices fetch the same bytes; too few leave a line idle that gives each stream little.
+// streams are what makes devices fetch the same bytes, and each of them is slower; too few leave a line idle that gives each
+// stream little.
 type siteWidth struct {
 	streams int
-	base    float64
+	peak    float64 // the highest rate since then
+	base    float64 // of a trial: the highest rate before it
 	since   time.Duration
 	trying  bool
 	nextTry time.Duration
 }
 
 const (
-	widthSettle = 1500 * time.Millisecond
-	widthRetry  = 15 * time.Second
-	widthGain   = 1.10
-	idleLine    = 250 * time.Millisecond // the line may be idle so long before the next in rank steps in
-	idleTurn    = 100 * time.Millisecond // and so much longer for each rank below
-	crowdTurn   = 250 * time.Millisecond // between two ranks of a crowd: words take several hops
-	crowdMost   = 5 * time.Second        // at most, for the last of a crowd
+	widthSettle  = 1500 * time.Millisecond
+	widthRetry   = 15 * time.Second
+	widthGain    = 1.10
+	idleLine     = 250 * time.Millisecond // the line may be idle so long before the next in rank steps in
+	idleTurn     = 100 * time.Millisecond // and so much longer for each rank below
+	coldTurn     = 25 * time.Millisecond  // between two ranks of a site where nobody has drawn anything
+	firstUnknown = 150 * time.Millisecond // until the first byte of a range, as long as none has come
+	crowdTurn    = 250 * time.Millisecond // between two ranks of a crowd: words take several hops
+	crowdMost    = 5 * time.Second        // at most, for the last of a crowd
 )
 
-// adapt looks at the rate that the site has with its streams. most is how many it may have at that rate.
+// adapt looks at the rate that the site has with its streams. most is how many it may have at that rate. What is compared are
+// peaks: the rate is the sum of what each device says of itself, so it sags while one claim ends and the next is not yet heard,
+// and a trial that is measured against such a moment always succeeds.
 func (w *siteWidth) adapt(now time.Duration, active, most int, rate float64) {
 	if w.streams > most {
-		w.streams, w.trying, w.since = most, false, now
+		w.set(now, most, false)
 	}
-	if active < w.streams || rate == 0 || now-w.since < widthSettle {
+	if active < w.streams || rate == 0 {
+		return
+	}
+	w.peak = max(w.peak, rate)
+	if now-w.since < widthSettle {
 		return
 	}
 	switch {
-	case w.trying && rate < w.base*widthGain:
-		w.streams--
-		w.trying, w.nextTry, w.since = false, now+widthRetry, now
+	case w.trying && w.peak < w.base*gain(w.streams-1):
+		w.nextTry = now + widthRetry
+		w.set(now, w.streams-1, false)
 	case w.streams < most && (w.trying || now >= w.nextTry):
-		w.base, w.trying, w.since = rate, true, now
-		w.streams++
+		w.base = w.peak
+		w.set(now, w.streams+1, true)
 	}
 }
+
+func (w *siteWidth) set(now time.Duration, streams int, trying bool) {
+	w.streams, w.trying, w.since, w.peak = streams, trying, now, 0
+}
+
+// gain is how many times faster a site must be with one more stream than with n, for that stream to stay.
+func gain(n int) float64 { return max(widthGain, 1+0.5/float64(max(n, 1))) }
 
 // originOpen says whether the first wait is over (rules 2 and 13). A device that starts cold and does not wait for its
 // links fetches what its neighbours fetch in the same instant; one that waits longer than it must makes everybody late.
@@ -208,11 +227,27 @@ func (d *Core) conclude(st *stream, c *ownClaim) {
 	}
 }
 
-// warnAt is how many bytes of a sub-range may be left when the next is asked for: what the line delivers in a generous
-// round trip, and half the range at most.
+// warnAt is how many bytes of a sub-range may be left when the next is asked for: what the line delivers until the first byte
+// of an answer comes, generously, and half the range at most. As long as nothing is known of the origin that is a long round
+// trip. More would keep twice as many ranges under way as there are streams: each piece then takes twice as long, and the
+// last ones of the file end all at once, when the LAN has to pass them on one after the other.
 func (d *Core) warnAt(now time.Duration, size int64) int64 {
-	ahead := int64(d.originRate.rate(now) / float64(max(1, len(d.streams))) * 0.15)
+	wait := firstUnknown
+	if d.origin.first > 0 {
+		wait = 3 * d.origin.first / 2
+	}
+	ahead := int64(d.originRate.rate(now) / float64(max(1, len(d.streams))) * wait.Seconds())
 	return min(size/2, max(minInFlight, ahead))
+}
+
+// begin notes that the first byte of a draw has come.
+func (d *Core) begin(now time.Duration, dr *draw) {
+	dr.begun = true
+	took := max(now-dr.moved, 1)
+	if d.origin.first == 0 {
+		d.origin.first = took
+	}
+	d.origin.first += (took - d.origin.first) / 4
 }
 
 func (d *Core) endStream(st *stream) {
@@ -233,6 +268,9 @@ func (d *Core) DrawProgress(now time.Duration, id int, n int64) {
 	dr := d.draw(id)
 	if dr == nil {
 		return
+	}
+	if n > 0 && !dr.begun {
+		d.begin(now, dr)
 	}
 	dr.left -= n
 	dr.moved = now

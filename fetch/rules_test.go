@@ -76,16 +76,23 @@ func TestRule4TheSiteWidens(t *testing.T) {
 	for name, looks := range map[string][]look{
 		"it waits until the rate has settled": {{1 * s, -1, 100, 2}, {1500 * time.Millisecond, -1, 100, 3}},
 		"not while there are too few":         {{2 * s, 1, 100, 2}},
-		"each brings a tenth and more": {
+		"each brings half of what the others give, and a tenth at least": {
 			{2 * s, -1, 100, 3},
-			{4 * s, -1, 111, 4},
-			{6 * s, -1, 124, 5},
-			{8 * s, -1, 138, 6},
-			{10 * s, -1, 153, 7},
-			{12 * s, -1, 170, 8},
-			{14 * s, -1, 190, 8},
+			{4 * s, -1, 126, 4},
+			{6 * s, -1, 148, 5},
+			{8 * s, -1, 167, 6},
+			{10 * s, -1, 184, 7},
+			{12 * s, -1, 203, 8},
+			{14 * s, -1, 230, 8},
 		},
-		"it brings less than a tenth":  {{2 * s, -1, 100, 3}, {4 * s, -1, 109, 2}},
+		"it brings less than half":     {{2 * s, -1, 100, 3}, {4 * s, -1, 124, 2}},
+		"the fourth a third, not less": {{2 * s, -1, 100, 3}, {4 * s, -1, 126, 4}, {6 * s, -1, 146, 3}},
+		"a moment of little is not what it is measured against": {
+			{1 * s, -1, 120, 2},
+			{2 * s, -1, 76, 3},
+			{3 * s, -1, 80, 3},
+			{4 * s, -1, 135, 2},
+		},
 		"and is tried again after 15s": {{2 * s, -1, 100, 3}, {4 * s, -1, 100, 2}, {18 * s, -1, 100, 2}, {19 * s, -1, 100, 3}},
 	} {
 		w := siteWidth{streams: minStreams}

@@ -63,8 +63,8 @@ func (t *transfer) arrived(n int) {
 		t.given.Add(int64(n))
 	}
 	got := t.got.Add(int64(n))
-	if got == int64(n) && t.warn == 0 {
-		t.post(nudge{}) // a request that has begun to arrive is not moved to another holder
+	if got == int64(n) { // a request that has begun is not moved to another holder, and of a range the wait was of interest
+		t.post(nudge{})
 	}
 	if t.warn > 0 && t.size-got <= t.warn && t.warned.CompareAndSwap(false, true) {
 		t.post(nudge{})

@@ -1,6 +1,9 @@
 package fetch
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // What this device takes from the origin next, and whether it is its turn (rules 3 and 4).
 
@@ -259,8 +262,7 @@ func (d *Core) mayOpen(now time.Duration) bool {
 	if len(d.streams) >= maxStreams || d.holdsBack(now) {
 		return false
 	}
-	crowded := d.crowded(now)
-	if !crowded && len(d.streams) < d.quota(now) && now >= d.debt.thin {
+	if !d.crowded(now) && len(d.streams) < d.quota(now) && now >= d.debt.thin {
 		return true
 	}
 	if d.siteStreams() >= d.width.streams {
@@ -271,9 +273,26 @@ func (d *Core) mayOpen(now time.Duration) bool {
 		d.origin.idle = now
 		return false
 	}
-	if crowded {
-		return now-d.origin.idle >= min(time.Duration(d.estimate()*float64(crowdTurn)), crowdMost)
+	return now-d.origin.idle >= d.turn(now)
+}
+
+// turn is how long this device leaves an idle line to those that rank above it. Where nobody has drawn anything yet the line is
+// idle because they are still starting: with the same patience as for one that has died, a site that starts together waits
+// for the one device that ranks first, and that may be the slowest. Larger sites hear a claim too late for that: it takes several
+// hops.
+func (d *Core) turn(now time.Duration) time.Duration {
+	if d.crowded(now) {
+		return min(time.Duration(d.estimate()*float64(crowdTurn)), crowdMost)
 	}
-	place, _ := d.rank(now)
-	return now-d.origin.idle >= idleLine+time.Duration(min(place, 50))*idleTurn
+	place, of := d.rank(now)
+	place = min(place, 50)
+	if of <= meshMost && d.untouched() {
+		return time.Duration(place) * coldTurn
+	}
+	return idleLine + time.Duration(place)*idleTurn
+}
+
+// untouched reports whether nobody of the site has a piece, as far as this device knows.
+func (d *Core) untouched() bool {
+	return d.have.Count() == 0 && !slices.ContainsFunc(d.order, func(m *member) bool { return m.have.Count() > 0 })
 }

@@ -104,8 +104,9 @@ func (o *origin) arrived(c chunk) {
 			t.edgeOf += o.s.content.PieceSize(t.next)
 		}
 	}
-	if !t.warned && t.size-t.got <= t.warn {
-		t.warned = true
+	begins, warns := t.got == int64(c.n), !t.warned && t.size-t.got <= t.warn
+	if begins || warns {
+		t.warned = warns || t.warned
 		d.flush()
 		d.mark()
 	}
