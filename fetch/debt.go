@@ -7,7 +7,9 @@ import "time"
 // half of the file, and the whole site then waits for that uplink, or fetches it again).
 type debt struct {
 	bytes int64
-	deep  bool          // too much of it: draw nothing more
+	most  int64         // that it may be
+	paid  time.Duration // when a piece was last passed on, or the first was owed
+	deep  bool          // too much of it
 	since time.Duration // since when it has been deep
 	thin  time.Duration // until when this device leaves the origin to others, if there are any
 }
@@ -15,6 +17,9 @@ type debt struct {
 // owe notes that the site waits for this device to pass piece i on.
 func (d *Core) owe(i int) {
 	if p := &d.piece[i]; p.drawn && p.avail == 0 && d.takers() {
+		if d.debt.bytes == 0 {
+			d.debt.paid = d.now
+		}
 		p.owed = true
 		d.debt.bytes += d.c.PieceSize(i)
 	}
@@ -24,6 +29,7 @@ func (d *Core) owe(i int) {
 func (d *Core) paid(i int) {
 	if p := &d.piece[i]; p.owed {
 		p.owed = false
+		d.debt.paid = d.now
 		d.debt.bytes -= d.c.PieceSize(i)
 	}
 }
@@ -38,13 +44,14 @@ func (d *Core) takers() bool {
 	return false
 }
 
-// holdsBack reports whether this device leaves the origin alone because of its debt. That nobody takes what it has may be
-// their fault: after a while it goes on, if nobody else draws.
+// holdsBack reports whether this device leaves the origin alone because of its debt: when nobody takes anything of it, or when
+// it is twice what it may be. A site whose processors have all to do at once takes everything a little later; the line must not
+// be idle for that. That nobody takes what it has may also be their fault: after a while it goes on, if nobody else draws.
 func (d *Core) holdsBack(now time.Duration) bool {
 	if now < d.debt.thin {
 		return d.siteStreams() > len(d.streams)
 	}
-	return d.debt.deep
+	return d.debt.deep && (now-d.debt.paid >= debtTime || d.debt.bytes > 2*d.debt.most)
 }
 
 // outdrawn reports whether this device's line brings a fraction of what another owner's does. Its pieces would be the last
@@ -70,8 +77,8 @@ func (d *Core) judgeDebt(now time.Duration) {
 	if d.outdrawn(now) {
 		b.thin = now + thinFor
 	}
-	most := min(maxDebt, int64(d.originRate.rate(now)*debtTime.Seconds()))
-	deep := b.bytes > max(most, 2*d.c.PieceLength()) && d.takers()
+	b.most = max(min(maxDebt, int64(d.originRate.rate(now)*debtTime.Seconds())), 2*d.c.PieceLength())
+	deep := b.bytes > b.most && d.takers()
 	switch {
 	case !deep:
 		b.deep = false

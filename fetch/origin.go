@@ -45,6 +45,7 @@ type originState struct {
 	since    time.Duration // when it was first open to this device, 0 = not yet
 	dead     bool          // it will not serve this content any more
 	best     float64       // the highest rate of the whole site that was seen
+	wide     float64       // the same, with several streams
 	mine     float64       // the highest rate of this device that was seen
 	first    time.Duration // from a range's request to its first byte, smoothed; 0 = not known
 	idle     time.Duration // since when the site has had too few streams, 0 = it has enough
@@ -70,6 +71,7 @@ const (
 	idleTurn     = 100 * time.Millisecond // and so much longer for each rank below
 	coldTurn     = 25 * time.Millisecond  // between two ranks of a site where nobody has drawn anything
 	firstUnknown = 150 * time.Millisecond // until the first byte of a range, as long as none has come
+	fullLine     = 0.7                    // of the highest rate that was seen: that rate sways
 	crowdTurn    = 250 * time.Millisecond // between two ranks of a crowd: words take several hops
 	crowdMost    = 5 * time.Second        // at most, for the last of a crowd
 )
@@ -142,6 +144,9 @@ func (d *Core) drawOrigin(now time.Duration) {
 	d.origin.since = cmp.Or(d.origin.since, max(now, 1))
 	rate := d.siteRate(now)
 	d.origin.best = max(d.origin.best, rate)
+	if d.siteStreams() >= minStreams {
+		d.origin.wide = max(d.origin.wide, rate)
+	}
 	if d.originRate.lived(now, time.Second) { // the first bytes come late and all at once, and look fast
 		d.origin.mine = max(d.origin.mine, d.originRate.rate(now))
 	}

@@ -265,7 +265,7 @@ func (d *Core) mayOpen(now time.Duration) bool {
 	if !d.crowded(now) && len(d.streams) < d.quota(now) && now >= d.debt.thin {
 		return true
 	}
-	if d.siteStreams() >= d.width.streams {
+	if n := d.siteStreams(); n >= d.width.streams || n > 0 && d.lineFull(now) {
 		d.origin.idle = 0
 		return false
 	}
@@ -274,6 +274,13 @@ func (d *Core) mayOpen(now time.Duration) bool {
 		return false
 	}
 	return now-d.origin.idle >= d.turn(now)
+}
+
+// lineFull reports whether the streams that the site has bring what the line has brought with more of them. Where one
+// of two has left because its line brings little, nobody need take its place: the newcomer's line would be as empty, because
+// those who draw already leave it nothing, and what it draws would be the last of the file.
+func (d *Core) lineFull(now time.Duration) bool {
+	return d.origin.wide > 0 && !d.crowded(now) && d.siteRate(now) >= fullLine*d.origin.wide
 }
 
 // turn is how long this device leaves an idle line to those that rank above it. Where nobody has drawn anything yet the line is
