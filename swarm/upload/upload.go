@@ -50,6 +50,7 @@ type Scheduler struct {
 	drained  int64 // granted-unsent when sampled
 	idled    bool  // since then there was a moment with nothing unsent
 	filled   bool  // since then somebody had to wait for the uplink, and not for his own link
+	inVain   int   // looks in a row that found it full
 }
 
 // Part says of which piece a turn's bytes are, for the order in which turns are given: what has begun is finished first,
@@ -355,9 +356,12 @@ func (u *Scheduler) Best(parts []Part) int {
 	return best
 }
 
-// again is when the first in the queue may be served.
+// again is when the first in the queue may be served: soon, and later each time that it could not be. What is known of the uplink
+// may be far too little, and whoever then looks away for as long as a thin one needs, sends at the rate of a thin one.
 func (u *Scheduler) again(now time.Time, t *turn) time.Duration {
 	d := time.Duration(float64(u.limit()) / u.pace() / 16 * float64(time.Second))
+	d = min(d, time.Millisecond<<min(u.inVain, 4))
+	u.inVain++
 	if u.bucket != nil {
 		missing := float64(t.n) - u.bucket.TokensAt(now)
 		d = max(d, time.Duration(missing/float64(u.bucket.Limit())*float64(time.Second)))
@@ -367,6 +371,7 @@ func (u *Scheduler) again(now time.Time, t *turn) time.Duration {
 
 func (u *Scheduler) grant(now time.Time, t *turn) {
 	f := t.flow
+	u.inVain = 0
 	if f.unsent == 0 {
 		f.moved = now // it had nothing to get rid of
 		f.handed = max(f.handed, f.written())
