@@ -305,10 +305,12 @@ func (u *Scheduler) give(now time.Time) time.Duration {
 	return time.Hour
 }
 
-// othersFirst reports whether a turn must wait for its own link: that has its share of what is unsent, or has stalled.
+// othersFirst reports whether a turn must wait for its own link: that has its share of what is unsent, or has stalled. Half a
+// slice more does not count: the other end may acknowledge the last bytes of a slice 40 ms late (RFC 1122, 4.2.3.2), and a link
+// that gets its next slice only then carries 1.6 MB/s.
 func (u *Scheduler) othersFirst(now time.Time, t *turn, share int64) bool {
 	f := t.flow
-	return len(u.flows) > 1 && f.unsent > 0 && f.unsent+int64(t.n) > share || now.Sub(f.moved) > stalledAfter
+	return len(u.flows) > 1 && f.unsent > 0 && f.unsent+int64(t.n) > share+wire.MaxSlice/2 || now.Sub(f.moved) > stalledAfter
 }
 
 // place orders turns by their parts. A link that has wanted one for two rounds of a piece for everybody comes first: who is
