@@ -126,7 +126,6 @@ func TestUnsentIsBounded(t *testing.T) {
 // TestFastUplinkIsFilled: the bound grows with what the line takes.
 func TestFastUplinkIsFilled(t *testing.T) {
 	t.Parallel()
-	const gbit = 125e6
 	fs := uploading(t, gbit, 0, 3*time.Second, 2, 0)
 	if got := fs[0].gone + fs[1].gone; float64(got) < 0.9*3*gbit {
 		t.Errorf("the line carried %d bytes of %.0f", got, 3*gbit)
