@@ -250,11 +250,16 @@ func (d *Core) siteRate(now time.Duration) float64 {
 }
 
 // othersRate is the rate at which the others draw, as far as their progress bears it out.
-func (d *Core) othersRate(now time.Duration) (sum float64) {
+func (d *Core) othersRate(now time.Duration) float64 { return d.heardRate(now, now) }
+
+// heardRate is the same of claims of which something was heard in a while.
+func (d *Core) heardRate(now, while time.Duration) (sum float64) {
 	for m := range d.everyone {
 		var most float64
 		for _, c := range m.claims {
-			most = max(most, d.believed(now, m, c))
+			if now-c.moved <= while {
+				most = max(most, d.believed(now, m, c))
+			}
 		}
 		sum += most
 	}

@@ -88,6 +88,25 @@ func TestRule4NobodyTakesAPlaceOnAFullLine(t *testing.T) {
 	}
 }
 
+// TestRule4WhoFallsSilentFillsNoLine: the only one that draws may have lost its link, and its lease has seconds to live.
+func TestRule4WhoFallsSilentFillsNoLine(t *testing.T) {
+	t.Parallel()
+	d := besides(t, 2, 1)
+	const rate = 1e6
+	d.origin.wide = rate
+	m := d.order[0]
+	now := time.Duration(0)
+	for i := 0; now < 4*time.Second; now += claimEvery {
+		d.hearClaim(now, m, SayClaim{First: 0, Count: 8, Rate: rate, Done: int64(i) * rate / 2})
+		i++
+	}
+	for silent, want := range map[time.Duration]bool{claimEvery: true, 2*claimEvery + time.Millisecond: false} {
+		if got := d.lineFull(now - claimEvery + silent); got != want {
+			t.Errorf("silent for %v: full %v, want %v", silent, got, want)
+		}
+	}
+}
+
 // TestRule5TheNextRangeIsAskedForInTime: as early as the origin needs for its first byte, not earlier: ranges that run side by
 // side end late and all at once.
 func TestRule5TheNextRangeIsAskedForInTime(t *testing.T) {

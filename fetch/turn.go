@@ -276,11 +276,13 @@ func (d *Core) mayOpen(now time.Duration) bool {
 	return now-d.origin.idle >= d.turn(now)
 }
 
-// lineFull reports whether the streams that the site has bring what the line has brought with more of them. Where one
-// of two has left because its line brings little, nobody need take its place: the newcomer's line would be as empty, because
-// those who draw already leave it nothing, and what it draws would be the last of the file.
+// lineFull reports whether the streams that the site has bring what the line has brought with more of them. Where one of two has
+// left because its line brings little, nobody need take its place: the newcomer's line would be as empty, because those who draw
+// already leave it nothing, and what it draws would be the last of the file. A claim of which nothing is heard fills no line: its
+// owner's link may be cut.
 func (d *Core) lineFull(now time.Duration) bool {
-	return d.origin.wide > 0 && !d.crowded(now) && d.siteRate(now) >= fullLine*d.origin.wide
+	rate := d.originRate.rate(now) + d.heardRate(now, 2*claimEvery)
+	return d.origin.wide > 0 && !d.crowded(now) && rate >= fullLine*d.origin.wide
 }
 
 // turn is how long this device leaves an idle line to those that rank above it. Where nobody has drawn anything yet the line is
