@@ -56,10 +56,10 @@ type originState struct {
 // stream little.
 type siteWidth struct {
 	streams int
-	peak    float64 // the highest rate since then
-	base    float64 // of a trial: the highest rate before it
-	since   time.Duration
-	trying  bool
+	since   time.Duration // when there were last more or fewer
+	peak    float64       // the highest rate since then
+	trying  bool          // one more, for a trial
+	base    float64       // and the highest rate before it
 	nextTry time.Duration
 }
 
