@@ -1,5 +1,5 @@
-// Package dashboards_test proves the dashboards of deploy/grafana and the rules of deploy/prometheus: a real Prometheus scrapes a
-// site of real processes (three devices, a cache node, a depot, nginx as origin) while it publishes, prefetches and installs, and
-// then every panel's query must return data. It trusts Prometheus, promtool and nginx's access log. Start reading at
+// Package dashboards_test proves the dashboards of deploy/grafana and the rules of deploy/prometheus: a real Prometheus scrapes the
+// devices and the cache node of a "dunlin demo --keep --load" while it publishes, prefetches and installs, and then every panel's
+// query must return data, for each device. It trusts Prometheus, promtool and the access logs of the demonstration. Start reading at
 // TestDashboards.
 package dashboards_test

@@ -13,11 +13,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/dunlin-project/dunlin/e2e/lab"
+	"github.com/dunlin-project/dunlin/e2e/loop"
 )
 
 const (
 	rulesDir = "../../deploy/prometheus"
-	siteName = "lab" // the label of every target
+	siteName = "lab"            // the label of every target
+	patience = 60 * time.Second // for anything that is waited for; it is no measure of speed
 )
 
 // server is a real Prometheus.
@@ -27,13 +31,13 @@ type server struct {
 	began time.Time
 }
 
-// startPrometheus scrapes the agents and the node every second, with the rules of deploy/prometheus.
-func startPrometheus(t *testing.T, agents []string, node string) *server {
+// startPrometheus scrapes the devices and the node of a demonstration every second, with the rules of deploy/prometheus.
+func startPrometheus(t *testing.T, d *loop.Demo) *server {
 	t.Helper()
 	dir := t.TempDir()
 	var targets []string
-	for _, a := range agents {
-		targets = append(targets, strconv.Quote(a+":9680"))
+	for _, device := range d.Devices() {
+		targets = append(targets, strconv.Quote(device.Metrics))
 	}
 	rules, err := filepath.Abs(rulesDir)
 	if err != nil {
@@ -48,7 +52,7 @@ scrape_configs:
     static_configs: [{targets: [%[3]s], labels: {site: %[5]s}}]
   - job_name: dunlin-cache
     static_configs: [{targets: [%[4]q], labels: {site: %[5]s}}]
-`, filepath.Join(rules, "dunlin.rules.yml"), filepath.Join(rules, "dunlin.alerts.yml"), strings.Join(targets, ", "), node+":9681", siteName)
+`, filepath.Join(rules, "dunlin.rules.yml"), filepath.Join(rules, "dunlin.alerts.yml"), strings.Join(targets, ", "), d.Node().Metrics, siteName)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -106,6 +110,31 @@ func (r result) numbers() (out []float64) {
 		}
 	}
 	return out
+}
+
+func start(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	var out lab.Output
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("%s said:\n%s", strings.Join(cmd.Args, " "), out.String())
+		}
+	})
+}
+
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("it never came to that: %s", what)
+		}
+	}
 }
 
 // now asks for the value of this moment.

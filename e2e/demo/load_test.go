@@ -1,116 +1,142 @@
 package demo
 
 import (
-	"bufio"
 	"encoding/json"
 	"io"
 	"net/http"
-	"os/exec"
-	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/dunlin-project/dunlin/e2e/lab"
+	"github.com/dunlin-project/dunlin/e2e/loop"
 )
 
-// patience is how long a demonstration under load may take until the updates that the test waits for are everywhere.
-const patience = 2 * time.Minute
+// patience is how long it may take until programs, pages and logs agree. They do whenever nothing moves.
+const patience = time.Minute
 
-// place is a line of what --keep prints.
-var place = regexp.MustCompile(`^  (device-\d+|cache node) +(http://\S+/)  metrics: (http://\S+/metrics)$`)
-
-// TestLoad keeps a demonstration with a cache node under load until three more updates are installed: every page answers, what
-// devices and node drew from the origin is far less than what they delivered, and an interrupt ends all of it.
+// TestLoad keeps a demonstration with a cache node under load until five more updates are approved: every page answers, what the
+// site saved is what the files say, and an interrupt ends all of it.
 func TestLoad(t *testing.T) {
 	lab.Need(t)
-	cmd := exec.Command(lab.Binary(t), "demo", "--keep", "--load", "--load-every", "2s", "--json")
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	kill := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
-	defer kill.Stop()
-	pages := follow(t, stderr, "approved acme/load@1.0.4")
-	if len(pages) != 4 {
-		t.Fatalf("it names the pages %v, want those of three devices and a node", pages)
-	}
-	checkSavings(t, pages)
-	for name, p := range pages {
-		if body := fetch(t, p.page); !strings.Contains(body, "<main") {
-			t.Errorf("the page of %s is %.200q", name, body)
+	d := loop.StartDemo(t, lab.Binary(t), 6*time.Second)
+	d.Approved(5)
+	checkSavings(t, d)
+	for _, p := range d.Places {
+		if body := fetch(t, p.Page); !strings.Contains(body, "<main") {
+			t.Errorf("the page of %s is %.200q", p.Name, body)
 		}
 	}
-	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
-		t.Fatal(err)
-	}
-	go func() { _, _ = io.Copy(io.Discard, stderr) }()
 	var r struct {
 		Cache *struct {
 			From struct{ Origin, Cache, Peers int64 }
 		}
 	}
-	if err := json.NewDecoder(stdout).Decode(&r); err != nil || r.Cache == nil {
-		t.Errorf("it prints %+v, %v", r, err)
-	}
-	if err := cmd.Wait(); err != nil {
-		t.Errorf("interrupted, it ends with %v", err)
+	if printed := d.Interrupt(); json.Unmarshal([]byte(printed), &r) != nil || r.Cache == nil {
+		t.Errorf("it prints %s", printed)
 	}
 }
 
-type addresses struct{ page, metrics string }
+// moved is what a program says of itself, in bytes.
+type moved struct{ drawn, delivered int64 }
 
-// follow reads what the demonstration says until a line ends with last.
-func follow(t *testing.T, r io.Reader, last string) map[string]addresses {
-	t.Helper()
-	pages := make(map[string]addresses)
-	lines := bufio.NewScanner(r)
-	var all []string
-	for lines.Scan() {
-		all = append(all, lines.Text())
-		if m := place.FindStringSubmatch(lines.Text()); m != nil {
-			pages[m[1]] = addresses{m[2], m[3]}
-		}
-		if strings.HasSuffix(lines.Text(), last) {
-			return pages
-		}
-	}
-	t.Fatalf("it never says %q: %v\n%s", last, lines.Err(), strings.Join(all, "\n"))
-	return nil
+// site is the sum of all programs.
+type site struct {
+	moved
+	most int64 // that one device got
 }
 
-// checkSavings waits until the metrics of all say that three devices have what the node has, and a client besides.
-func checkSavings(t *testing.T, pages map[string]addresses) {
+// checkSavings waits for a moment in which all say the same: the pages what the metrics say, the metrics what the access logs of the
+// origins say was drawn, and that each device, and the client without one, got whole updates. What was saved follows from that.
+func checkSavings(t *testing.T, d *loop.Demo) {
 	t.Helper()
-	var origin, content float64
-	for end := time.Now().Add(patience / 4); ; time.Sleep(time.Second) {
-		origin, content = 0, 0
-		for _, p := range pages {
-			body := fetch(t, p.metrics)
-			origin += sum(t, body, "dunlin_origin_bytes_total")
-			content += sum(t, body, "dunlin_content_bytes_total")
-		}
-		if origin > 0 && content > 2*origin {
-			t.Logf("%.0f bytes from the origin, %.0f delivered", origin, content)
-			return
-		}
+	var site site
+	why := "nobody was asked"
+	for end := time.Now().Add(patience); why != ""; time.Sleep(200 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("%.0f bytes from the origin, %.0f delivered", origin, content)
+			t.Fatalf("they never agree: %s", why)
 		}
+		site, why = agree(t, d)
 	}
+	published := total(d.Sizes())
+	saved, copies := 1-float64(site.drawn)/float64(site.delivered), float64(site.drawn)/float64(published)
+	t.Logf("of %d bytes delivered to the site %.1f %% were saved; %.3f copies of what was published were drawn", site.delivered, 100*saved, copies)
+	if saved < 1./3 || copies > maxCopies || site.drawn < site.most { // the node may have one that no device has yet
+		t.Errorf("%d bytes were published, %d delivered, to one device %d, %d drawn: saved %.3f, %.3f copies",
+			published, site.delivered, site.most, site.drawn, saved, copies)
+	}
+}
+
+// agree sums what the programs say of the site, and says in which they do not agree.
+func agree(t *testing.T, d *loop.Demo) (site site, why string) {
+	t.Helper()
+	whole := sums(d.Sizes())
+	for _, p := range d.Places {
+		m := metricsOf(t, p)
+		switch {
+		case m != pageOf(t, p):
+			return site, "the page of " + p.Name + " and its metrics"
+		case m.delivered == 0 || !whole[m.delivered]:
+			return site, p.Name + " and what was published"
+		}
+		site.drawn += m.drawn
+		site.delivered += m.delivered
+		site.most = max(site.most, m.delivered)
+	}
+	if sent, broken := d.Logged(); site.drawn > sent || site.drawn < sent-broken {
+		return site, "the metrics and the access logs"
+	}
+	return site, ""
+}
+
+// sums are the lengths of all sets of updates.
+func sums(sizes []int64) map[int64]bool {
+	out := map[int64]bool{0: true}
+	for _, n := range sizes {
+		with := make(map[int64]bool, 2*len(out))
+		for sum := range out {
+			with[sum], with[sum+n] = true, true
+		}
+		out = with
+	}
+	return out
+}
+
+func total(sizes []int64) (sum int64) {
+	for _, n := range sizes {
+		sum += n
+	}
+	return sum
+}
+
+func metricsOf(t *testing.T, p loop.Place) moved {
+	t.Helper()
+	text := fetch(t, "http://"+p.Metrics+"/metrics")
+	return moved{sum(t, text, "dunlin_origin_bytes_total"), sum(t, text, "dunlin_content_bytes_total")}
+}
+
+// pageOf is the same from the page. A device keeps what it got; a node delivers what it sends by HTTP, here never to a device.
+func pageOf(t *testing.T, p loop.Place) moved {
+	t.Helper()
+	var data struct {
+		Start struct {
+			Origin int64 `json:"from_origin"`
+			Kept   int64 `json:"kept"`
+			HTTP   int64 `json:"by_http"`
+		} `json:"since_start"`
+	}
+	if err := json.Unmarshal([]byte(fetch(t, p.Page+"data.json")), &data); err != nil {
+		t.Fatal(err)
+	}
+	if p.Name == loop.NodeName {
+		return moved{data.Start.Origin, data.Start.HTTP}
+	}
+	return moved{data.Start.Origin, data.Start.Kept}
 }
 
 // sum adds the samples of one metric.
-func sum(t *testing.T, text, name string) (total float64) {
+func sum(t *testing.T, text, name string) (total int64) {
 	t.Helper()
 	for line := range strings.Lines(text) {
 		series, value, ok := strings.Cut(strings.TrimSpace(line), " ")
@@ -121,7 +147,7 @@ func sum(t *testing.T, text, name string) (total float64) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		total += v
+		total += int64(v)
 	}
 	return total
 }

@@ -81,7 +81,11 @@ func devices() []Panel {
 	return []Panel{
 		{
 			Kind: Stat, Title: "Stale devices", Unit: Count, Queries: one(`sum(time() - dunlin_last_good_cycle_timestamp_seconds{site=~"$site"} > bool 14400)`),
-			Description: "Devices without a good cycle for four hours.",
+			Description: "Devices without a good cycle for four hours, of those that answer.",
+		},
+		{
+			Kind: Stat, Title: "Silent devices", Unit: Count, Queries: one(`sum(up{job="dunlin-agent",site=~"$site"} == bool 0)`),
+			Description: "Devices that did not answer the last scrape: asleep, off or gone. After a week of that there is an alert.",
 		},
 		{
 			Kind: Stat, Title: "Failed updates", Unit: Count, Queries: one(`sum(dunlin_updates{site=~"$site",state=~"failed|refused"})`),
@@ -92,7 +96,7 @@ func devices() []Panel {
 			Description: "Pieces that did not match their hash, over all sites.",
 		},
 		{
-			Kind: Bars, Title: "Versions", Unit: Count, Width: lineWide, Queries: by("version", `count by (version) (dunlin_build_info{site=~"$site",part="agent"})`),
+			Kind: Bars, Title: "Versions", Unit: Count, Queries: by("version", `count by (version) (dunlin_build_info{site=~"$site",part="agent"})`),
 			Description: "Agents by version.",
 		},
 	}

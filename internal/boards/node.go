@@ -85,7 +85,11 @@ func fetched() []Panel {
 			Description: "Content that clients without an agent took from the node.",
 		},
 		{
-			Kind: Lines, Title: "Requests to origins", Unit: PerSec, Width: 16, Queries: by("outcome", `sum by (outcome) (rate(dunlin_origin_requests_total{instance="$instance"}[$__rate_interval]))`),
+			Kind: Stat, Title: "Approvals hold for", Unit: Seconds, Queries: one(`min(dunlin_metadata_expiry_timestamp_seconds{instance="$instance",role="approvals"}) - time()`),
+			Description: "At zero the node learns of nothing new and fetches nothing ahead until it has heard from its depot. A node that has not joined has no approvals, and nothing here.",
+		},
+		{
+			Kind: Lines, Title: "Requests to origins", Unit: PerSec, Queries: by("outcome", `sum by (outcome) (rate(dunlin_origin_requests_total{instance="$instance"}[$__rate_interval]))`),
 			Description: "Requests for content to origins, by how they ended.",
 		},
 	}

@@ -33,7 +33,7 @@ type Options struct {
 // Limits and rates of the demonstration.
 const (
 	MaxDevices = 50
-	MinLoad    = time.Second
+	MinLoad    = loadAhead
 	OriginRate = 16 << 20 // bytes per second of the origin's line; an unshaped one would make the ratio a matter of chance
 
 	publisherName = "acme"

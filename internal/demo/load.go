@@ -10,6 +10,7 @@ import (
 	mrand "math/rand/v2"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -21,11 +22,13 @@ const (
 	loadKeep = 4
 	loadLeast,
 	loadMost = 4 << 20, 24 << 20 // bytes of one
-	loadClient = time.Minute // an HTTP client's patience with one download
+	loadAhead  = 5 * time.Second // what a node has to fetch before devices may: two of its intervals, and the line
+	loadClient = time.Minute     // an HTTP client's patience with one download
 )
 
 // load publishes an update again and again, approves it, and downloads it by HTTP from the node as a machine without an
-// agent does, so that there is something to see. It returns when ctx ends.
+// agent does, so that there is something to see. Every other one is approved for a moment to come, as others are for the night:
+// the node has it before anybody may. It returns when ctx ends.
 func (s *stage) load(ctx context.Context) error {
 	tick := time.NewTicker(s.Load)
 	defer tick.Stop()
@@ -53,17 +56,37 @@ func (s *stage) loadOnce(ctx context.Context, n int) error {
 	if _, err := s.run(ctx, "depot", "sync", "--dir", s.path("depot")); err != nil {
 		return err
 	}
-	update := publisherName + "/" + loadID + "@" + version
-	if _, err := s.run(ctx, "depot", "approve", "--dir", s.path("depot"), "--ring", ringName, update); err != nil {
+	at, err := s.approveLoad(ctx, n)
+	if err != nil {
 		return err
 	}
-	fmt.Fprintf(s.Log, "- published and approved %s\n", update)
 	if old := n - loadKeep; old > 0 {
 		if err := s.forget(ctx, loadVersion(old)); err != nil {
 			return err
 		}
 	}
-	return s.downloadByHTTP(ctx, root)
+	select {
+	case <-time.After(time.Until(at)):
+		return s.downloadByHTTP(ctx, root)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// approveLoad approves an update for now or, every other one, for a moment to come, which it returns.
+func (s *stage) approveLoad(ctx context.Context, n int) (at time.Time, err error) {
+	update := publisherName + "/" + loadID + "@" + loadVersion(n)
+	args, said := []string{"depot", "approve", "--dir", s.path("depot"), "--ring", ringName, update}, ""
+	if at = time.Now(); n%2 == 0 {
+		at = at.Add(loadAhead)
+		args = slices.Insert(args, 2, "--not-before", at.UTC().Format(time.RFC3339))
+		said = fmt.Sprintf(", for %v from now", loadAhead)
+	}
+	if _, err := s.run(ctx, args...); err != nil {
+		return at, err
+	}
+	_, err = fmt.Fprintf(s.Log, "- published and approved %s%s\n", update, said)
+	return at, err
 }
 
 func loadVersion(n int) string { return fmt.Sprintf("1.0.%d", n) }
