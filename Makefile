@@ -67,7 +67,7 @@ bench-cache-short:  ## the same, small, for what must hold on any machine (root)
 	DUNLIN_E2E=1 $(GO) test -count=1 -v -short -timeout 5m ./bench/cache
 
 .PHONY: dashboards
-dashboards: build  ## every panel of deploy/grafana and every rule against a real Prometheus that watches a site (root, prometheus)
+dashboards: build  ## every panel of deploy/grafana and every rule against a real Prometheus that watches the demo under load (root, prometheus)
 	DUNLIN_E2E=1 DUNLIN_BIN=$(CURDIR)/bin/dunlin $(GO) test -count=1 -v -timeout 5m ./e2e/dashboards
 
 .PHONY: screenshots
