@@ -163,7 +163,7 @@ func newCacheParts(opt cacheOptions, conf cachenode.Config, sw swarm.Config, log
 	if p.swarm, err = swarm.New(sw); err != nil {
 		return nil, err
 	}
-	p.gate = httpfallback.NewGate(httpfallback.GateConfig{Rate: opt.origin, MaxStreams: opt.streams, Log: log})
+	p.gate = httpfallback.NewGate(httpfallback.GateConfig{Rate: opt.origin, MaxStreams: opt.streams, MaxAsks: opt.urls.streams, Log: log})
 	conf.Gate, conf.Swarm, conf.Bases = p.gate, cacheSwarm{p.swarm, time.Now()}, opt.origins
 	conf.Limits = fetch.Limits{Total: limitOf(opt.download), Devices: limitOf(opt.lan), Caches: limitOf(opt.cache)}
 	if p.urls, err = opt.urls.open(p.gate, opt.reserve, log); err == nil {
