@@ -68,13 +68,13 @@ func TestSlowClientsOfWhatIsNotKept(t *testing.T) {
 	}
 	slow := t.Context()
 	for i := range streams {
-		resp := get(slow, "/large?cacheHostOrigin=" + host)
+		resp := get(slow, "/large?cacheHostOrigin="+host)
 		defer resp.Body.Close() // and not a byte of it is read before
 		if resp.StatusCode != 200 {
 			t.Fatalf("slow client %d: status %d", i, resp.StatusCode)
 		}
 	}
-	if resp := get(slow, "/large?cacheHostOrigin=" + host); resp.StatusCode != 502 {
+	if resp := get(slow, "/large?cacheHostOrigin="+host); resp.StatusCode != 502 {
 		t.Errorf("one more than are passed through: status %d", resp.StatusCode)
 	}
 	quick, enough := context.WithTimeout(t.Context(), 20*time.Second) // less than the node gives a client that takes nothing

@@ -31,14 +31,14 @@ const (
 	MinStreams = 2
 
 	defaultStreams = 8
-	maxOpen     = 256              // generations that are open and not in use
-	maxFailures = 1024             // URLs of which nothing is known but that asking has failed
-	maxAskings  = 64               // files whose origins are asked at once, whether who wanted them still waits or not
-	passes      = 4                // answers that are passed through, at once, and half of Config.Streams
-	checkers    = 4                // slices that are in memory to be hashed, at once
-	passFor     = 10 * time.Second // that a URL whose answers are not kept is passed through before it is looked at again
-	retryAfter  = 5 * time.Second  // an origin that has failed is not asked again for a URL before
-	pauseFor    = 10 * time.Second // nothing is kept after the disk has failed or was full
+	maxOpen        = 256              // generations that are open and not in use
+	maxFailures    = 1024             // URLs of which nothing is known but that asking has failed
+	maxAskings     = 64               // files whose origins are asked at once, whether who wanted them still waits or not
+	passes         = 4                // answers that are passed through, at once, and half of Config.Streams
+	checkers       = 4                // slices that are in memory to be hashed, at once
+	passFor        = 10 * time.Second // that a URL whose answers are not kept is passed through before it is looked at again
+	retryAfter     = 5 * time.Second  // an origin that has failed is not asked again for a URL before
+	pauseFor       = 10 * time.Second // nothing is kept after the disk has failed or was full
 )
 
 // Door sends requests to origins. httpfallback.Gate is the real one.

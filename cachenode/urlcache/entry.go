@@ -3,6 +3,7 @@ package urlcache
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"sync"
 	"time"
@@ -25,6 +26,7 @@ type entry struct {
 	asking *asking     // nil: nobody finds out what there is now
 
 	passUntil time.Time // answers are not kept
+	passed    error     // errPass, with the reason for it
 	failure   error     // of the newest time that the origin was asked; nil when it answered
 	failedAt  time.Time
 
@@ -49,7 +51,10 @@ type wish struct {
 }
 
 // errPass is the error of a URL whose answers are not kept: they are to be passed through.
-var errPass = errors.New("this is not kept")
+var errPass = errors.New("answers of that URL are not kept")
+
+// errPassNow is the errPass of a disk that takes nothing.
+var errPassNow = fmt.Errorf("%w: %w", errPass, errNoRoom)
 
 // enter opens the entry of a URL for a request. leave must be called.
 func (c *Cache) enter(rawURL string) *entry {
@@ -146,7 +151,9 @@ func (e *entry) look(w wish, now time.Time) (view, *asking, error) {
 	open := e.gen != nil
 	failed := e.failure != nil && now.Sub(e.failedAt) < retryAfter
 	switch {
-	case now.Before(e.passUntil), open && asksOtherwise(e.rec.Vary, w.from):
+	case now.Before(e.passUntil):
+		return view{}, nil, e.passed
+	case open && asksOtherwise(e.rec.Vary, w.from):
 		return view{}, nil, errPass
 	case open && e.rec.Term.fresh(now) && (!w.again || e.rec.Term.Immutable):
 		return e.hold(false), nil, nil

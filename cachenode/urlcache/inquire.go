@@ -3,6 +3,7 @@ package urlcache
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
@@ -90,7 +91,7 @@ func (e *entry) note(err error, now time.Time) {
 	defer e.c.mu.Unlock()
 	switch {
 	case errors.Is(err, errPass):
-		e.passUntil = now.Add(passFor)
+		e.passUntil, e.passed = now.Add(passFor), err
 	case errors.As(err, new(*beyondError)), errors.Is(err, errMissing): // that is about one request only
 	default:
 		e.failure, e.failedAt = err, now
@@ -132,14 +133,14 @@ func (e *entry) receive(ctx context.Context, a *asking, w wish, r reception) err
 		return fault.New(fault.Untrusted, "get %.100q: %w", label(e.url), err)
 	}
 	v, known := versionOf(r.Header, size, r.got)
-	why := unshared(r.Header)
+	why, because := unshared(r.Header), errPass
 	switch {
 	case why == "" && !known:
 		why = "it has no strong validator"
 	case why == "" && (size <= 0 || size > min(maxSize, e.c.cfg.Size)):
 		why = "its length is unknown, nothing, or more than may be kept"
 	case why == "" && e.c.isPaused(r.got):
-		why = "nothing is kept now"
+		why, because = "nothing is kept now", errPassNow
 	case why == "" && asksOtherwise(varies(r.Header), w.from):
 		why = "it depends on what the request says"
 	}
@@ -149,7 +150,7 @@ func (e *entry) receive(ctx context.Context, a *asking, w wish, r reception) err
 	}
 	if why != "" {
 		e.c.log.Debug("a file is passed through", slog.String("url", label(e.url)), slog.String("why", why))
-		return errPass
+		return fmt.Errorf("%w: %s", because, why)
 	}
 	return e.adopt(ctx, a, r, v, whole)
 }
