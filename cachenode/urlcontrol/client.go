@@ -24,6 +24,15 @@ const maxError = 4 << 10 // bytes of an answer that is an error
 // Warm has the node that listens on a socket bring the file at a URL, as urlcache.Cache.Warm does, and returns the kind of
 // error that it returns there. It is ErrNobody when nobody listens.
 func Warm(ctx context.Context, socket, url string, tell func(urlcache.Warmth)) error {
+	return ask(ctx, socket, warmPath, url, tell)
+}
+
+// Remove has that node delete the file at a URL, as urlcache.Cache.Remove does; its errors are as those of Warm.
+func Remove(ctx context.Context, socket, url string) error {
+	return ask(ctx, socket, removePath, url, func(urlcache.Warmth) {})
+}
+
+func ask(ctx context.Context, socket, path, url string, tell func(urlcache.Warmth)) error {
 	body, err := json.Marshal(request{URL: url})
 	if err != nil {
 		return err
@@ -34,7 +43,7 @@ func Warm(ctx context.Context, socket, url string, tell func(urlcache.Warmth)) e
 			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		},
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://node"+warmPath, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://node"+path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
@@ -66,7 +75,7 @@ func follow(body io.Reader, tell func(urlcache.Warmth)) error {
 	for dec := json.NewDecoder(body); ; {
 		var l line
 		if err := dec.Decode(&l); err != nil {
-			return fault.WithHint(fault.New(fault.Unavailable, "the node has ended before the file was there: %w", err), "start it and run the command again")
+			return fault.WithHint(fault.New(fault.Unavailable, "the node has ended meanwhile: %w", err), "start it and run the command again")
 		}
 		if l.Error != "" {
 			return l.err()

@@ -19,6 +19,13 @@ func (w warmer) Warm(ctx context.Context, url string, tell func(urlcache.Warmth)
 	return w(ctx, url, tell)
 }
 
+func (warmer) Remove(url string) error {
+	if url != "kept" {
+		return fault.New(fault.Usage, "not kept")
+	}
+	return nil
+}
+
 // serve runs a server until the returned function is called.
 func serve(t *testing.T, w warmer) (socket string, stop func()) {
 	t.Helper()
@@ -76,6 +83,12 @@ func TestWarm(t *testing.T) {
 	}
 	if err := Warm(t.Context(), socket, "internal", tell); !fault.Is(err, fault.Internal) {
 		t.Errorf("internal: %v", err)
+	}
+	if err := Remove(t.Context(), socket, "kept"); err != nil {
+		t.Errorf("remove: %v", err)
+	}
+	if err := Remove(t.Context(), socket, "other"); !fault.Is(err, fault.Usage) {
+		t.Errorf("remove what is not there: %v", err)
 	}
 	stop()
 	if err := Warm(t.Context(), socket, "http://a/f", tell); !errors.Is(err, ErrNobody) {

@@ -27,12 +27,15 @@ const (
 	tellEvery = 500 * time.Millisecond
 )
 
-const warmPath = "/warm"
+const (
+	warmPath   = "/warm"
+	removePath = "/remove"
+)
 
-// Warmer is what a server has done. *urlcache.Cache is one.
-type Warmer interface {
-	// Warm is as urlcache.Cache has it.
+// Files are what a server commands. *urlcache.Cache is one, and says what the methods do.
+type Files interface {
 	Warm(ctx context.Context, url string, tell func(urlcache.Warmth)) error
+	Remove(url string) error
 }
 
 // request is what a client wants.
@@ -51,15 +54,15 @@ type line struct {
 
 // Server answers commands. Listen makes it, Run gives it life.
 type Server struct {
-	l    net.Listener
-	w    Warmer
-	log  *slog.Logger
-	warm chan struct{} // holds one token for each file that is being brought
+	l     net.Listener
+	files Files
+	log   *slog.Logger
+	warm  chan struct{} // holds one token for each file that is being brought
 }
 
 // Listen takes the socket's place. The caller holds the lock of the node's folder, so what lies there is of a node that is
 // gone. Call Run or Close.
-func Listen(path string, w Warmer, log *slog.Logger) (*Server, error) {
+func Listen(path string, files Files, log *slog.Logger) (*Server, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("listen for commands: %w", err)
 	}
@@ -70,7 +73,7 @@ func Listen(path string, w Warmer, log *slog.Logger) (*Server, error) {
 	if err := os.Chmod(path, 0o600); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	return &Server{l: l, w: w, log: log, warm: make(chan struct{}, maxWarm)}, nil
+	return &Server{l: l, files: files, log: log, warm: make(chan struct{}, maxWarm)}, nil
 }
 
 // Close removes the socket of a server that was never run.
@@ -81,6 +84,7 @@ func (s *Server) Close() error { return s.l.Close() }
 func (s *Server) Run(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+warmPath, s.serveWarm)
+	mux.HandleFunc("POST "+removePath, s.serveRemove)
 	srv := &http.Server{
 		Handler: mux, ReadHeaderTimeout: readTime, MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		BaseContext: func(net.Listener) context.Context { return ctx },
@@ -98,10 +102,24 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-func (s *Server) serveWarm(w http.ResponseWriter, r *http.Request) {
-	var req request
-	if err := json.NewDecoder(io.LimitReader(r.Body, maxBody)).Decode(&req); err != nil {
+// read reads a request, or answers for one that is none.
+func read(w http.ResponseWriter, r *http.Request) (req request, ok bool) {
+	err := json.NewDecoder(io.LimitReader(r.Body, maxBody)).Decode(&req)
+	if err != nil {
 		http.Error(w, "the request is not {\"url\": URL}", http.StatusBadRequest)
+	}
+	return req, err == nil
+}
+
+func (s *Server) serveRemove(w http.ResponseWriter, r *http.Request) {
+	if req, ok := read(w, r); ok {
+		newAnswer(w, func() {}).end(s.files.Remove(req.URL))
+	}
+}
+
+func (s *Server) serveWarm(w http.ResponseWriter, r *http.Request) {
+	req, ok := read(w, r)
+	if !ok {
 		return
 	}
 	select {
@@ -113,19 +131,25 @@ func (s *Server) serveWarm(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	a := &answer{w: w, ctl: http.NewResponseController(w), enc: json.NewEncoder(w), gone: cancel}
-	err := s.w.Warm(ctx, req.URL, a.tell)
+	a := newAnswer(w, cancel)
+	err := s.files.Warm(ctx, req.URL, a.tell)
+	if err != nil && ctx.Err() != nil {
+		err = fault.New(fault.Unavailable, "the node is ending")
+	}
 	a.end(err)
 }
 
 // answer is one answer under way.
 type answer struct {
-	w    http.ResponseWriter
 	ctl  *http.ResponseController
 	enc  *json.Encoder
 	gone func() // called when nobody takes the lines
 	told time.Time
 	last urlcache.Warmth
+}
+
+func newAnswer(w http.ResponseWriter, gone func()) *answer {
+	return &answer{ctl: http.NewResponseController(w), enc: json.NewEncoder(w), gone: gone}
 }
 
 func (a *answer) tell(w urlcache.Warmth) {

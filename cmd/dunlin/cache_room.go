@@ -23,7 +23,7 @@ import (
 func cacheStoreCommands() []*cli.Command {
 	return []*cli.Command{{
 		Name:   "list",
-		Usage:  "show what is in the store, the most useful first",
+		Usage:  "show what is in the store, the most useful first, and the files known by their URL",
 		Flags:  storeFlags(),
 		Action: cacheList,
 	}, {
@@ -40,12 +40,13 @@ func cacheStoreCommands() []*cli.Command {
 		Flags:     storeFlags(),
 		Action:    cachePin,
 	}, {
-		Name:        "remove",
-		Usage:       "delete content from the store",
-		ArgsUsage:   "ROOT|NAME|FILE.torrent...",
-		Description: "A node that runs gives the room back within 10 s, or when the last reader is done. What it knows it fetches again when it\nis asked for, and ahead of that after its next start at the earliest. What is being fetched at this moment stays.",
-		Flags:       storeFlags(),
-		Action:      cacheRemove,
+		Name:      "remove",
+		Usage:     "delete content from the store, or files known by their URL",
+		ArgsUsage: "ROOT|NAME|FILE.torrent|URL...",
+		Description: "A node that runs gives the room back within 10 s, or when the last reader is done. What it knows it fetches again when it\nis asked for, and ahead of that after its next start at the earliest. What is being fetched at this moment stays.\n" +
+			"A file that is known by its URL stays while it is read.",
+		Flags:  storeFlags(),
+		Action: cacheRemove,
 	}}
 }
 
@@ -178,9 +179,13 @@ func cacheNames(c *cli.Context) (map[piecehash.Root]string, error) {
 // cacheRoots are what the arguments of a command mean.
 func cacheRoots(c *cli.Context) ([]piecehash.Root, error) {
 	if c.NArg() == 0 {
-		return nil, fault.New(fault.Usage, "%s: want roots, names or metainfo files", c.Command.FullName())
+		return nil, noRoots(c)
 	}
 	return rootsMeant(c, c.Args().Slice())
+}
+
+func noRoots(c *cli.Context) error {
+	return fault.New(fault.Usage, "%s: want roots, names or metainfo files", c.Command.FullName())
 }
 
 func rootsMeant(c *cli.Context, args []string) ([]piecehash.Root, error) {
@@ -239,11 +244,18 @@ func cachePin(c *cli.Context) error {
 }
 
 func cacheRemove(c *cli.Context) error {
+	rest, err := removeFiles(c)
+	if err != nil || len(rest) == 0 && c.NArg() > 0 {
+		return err
+	}
 	s, err := openCacheStore(c)
 	if err != nil {
 		return err
 	}
-	roots, err := cacheRoots(c)
+	if c.NArg() == 0 {
+		return noRoots(c)
+	}
+	roots, err := rootsMeant(c, rest)
 	if err != nil {
 		return err
 	}
@@ -304,6 +316,9 @@ func cacheList(c *cli.Context) error {
 	}
 	s, err := openCacheStore(c)
 	if err != nil {
+		if n, failed := listFiles(c); n > 0 || failed != nil { // a folder that was only warmed with such
+			return failed
+		}
 		return err
 	}
 	names, err := cacheNames(c)
@@ -329,5 +344,6 @@ func cacheList(c *cli.Context) error {
 			return err
 		}
 	}
-	return nil
+	_, err = listFiles(c)
+	return err
 }

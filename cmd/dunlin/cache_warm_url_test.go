@@ -117,6 +117,19 @@ func TestCacheWarmURL(t *testing.T) {
 	if n := o.asked.Load() - asked; n != 0 {
 		t.Errorf("the origin was asked %d times for what is warm", n)
 	}
+	people := says(t, "cache", "list", "--dir", dir)
+	if strings.Count(people, "  whole  ") != 2 || strings.Count(people, "  fresh   "+o.URL+"/") != 2 {
+		t.Errorf("people read\n%s", people)
+	}
+	if out := says(t, "cache", "remove", o.URL+"/alone", "--dir", dir); out != "removed "+o.URL+"/alone\n" {
+		t.Errorf("remove says %q", out)
+	}
+	if out := says(t, "cache", "list", "--json", "--dir", dir); strings.Count(out, "\n") != 1 || !strings.Contains(out, `"url":"`+o.URL+`/beside"`) {
+		t.Errorf("left are\n%s", out)
+	}
+	if _, err := dunlin(t, "cache", "remove", o.URL+"/alone", "--dir", dir); !fault.Is(err, fault.Usage) {
+		t.Errorf("removed once more: %v", err)
+	}
 	for url, want := range map[string]fault.Kind{
 		o.URL + "/secret":             fault.Refused,
 		"http://127.0.0.7/x":          fault.Refused,
@@ -146,6 +159,11 @@ func TestCacheWarmURLWithoutANode(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
+	says(t, "cache", "warm", o.URL+"/x", "--dir", dir, "--allow-origin", o.host, "--reserve", "1")
+	if out := says(t, "cache", "list", "--json", "--dir", dir); !strings.Contains(out, `"url":"`+o.URL+`/x"`) {
+		t.Errorf("there is\n%s", out)
+	}
+	says(t, "cache", "remove", o.URL+"/x", "--dir", dir)
 	b, err := (&piecehash.Metainfo{Name: "f", Manifest: m, URLs: []string{o.URL + "/f"}}).Encode()
 	if err == nil {
 		err = os.WriteFile(filepath.Join(content, "f.torrent"), b, 0o600)
