@@ -18,8 +18,9 @@ const warmRounds = 3
 type Warmth struct {
 	Size int64 `json:"bytes"` // of the file, in bytes
 	Have int64 `json:"have"`  // of them, those that are kept and have been hashed
-	// Until is when the origin is asked again whether the file has changed. It may be past: then each request asks.
-	Until time.Time `json:"until"`
+	// Until is when the origin is asked again whether the file has changed. It may be past: then each request asks. Zero is
+	// never.
+	Until time.Time `json:"until,omitzero"`
 }
 
 // Warm returns when the file at a URL is kept, whole and every slice of it hashed. tell is told of each slice. Run must be

@@ -81,7 +81,7 @@ func cacheLive(c *cli.Context, opt cacheOptions, key ed25519.PrivateKey, known *
 	if err := view.listening(p.swarm.Addrs(), p.node.Addr(), pageURL); err != nil {
 		return false, err
 	}
-	work, unheard := p.listenURLs(opt, work, log)
+	work, unheard := p.listenURLs(opt, known, work, log)
 	defer unheard()
 	moved := false
 	err = p.run(c.Context, known.follow(p.gate, opt, work, &moved))

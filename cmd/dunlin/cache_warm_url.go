@@ -28,12 +28,35 @@ func namesFile(name string) bool {
 // socket is where a node that runs takes commands about its files.
 func (o urlCacheOptions) socket() string { return filepath.Join(filepath.Dir(o.dir), "urls.sock") }
 
+// nodeFiles are the files of a node that runs. What its catalogue knows is content also when it is named by its URL.
+type nodeFiles struct {
+	*urlcache.Cache
+	node  *cachenode.Node
+	known *cacheKnown
+}
+
+// Warm implements urlcontrol.Files.
+func (f nodeFiles) Warm(ctx context.Context, name string, tell func(urlcache.Warmth)) error {
+	item, err := f.known.atURL(name)
+	if err != nil {
+		return err
+	}
+	if item == nil {
+		return f.Cache.Warm(ctx, name, tell)
+	}
+	if err := f.node.Warm(ctx, item.Manifest.Root()); err != nil {
+		return err
+	}
+	tell(urlcache.Warmth{Size: item.Manifest.Length(), Have: item.Manifest.Length()})
+	return nil
+}
+
 // listenURLs has work take commands about files known by their URL as well.
-func (p *cacheParts) listenURLs(opt cacheOptions, work func(context.Context) error, log *slog.Logger) (func(context.Context) error, func()) {
+func (p *cacheParts) listenURLs(opt cacheOptions, known *cacheKnown, work func(context.Context) error, log *slog.Logger) (func(context.Context) error, func()) {
 	if p.urls == nil {
 		return work, func() {}
 	}
-	s, err := urlcontrol.Listen(opt.urls.socket(), p.urls, log)
+	s, err := urlcontrol.Listen(opt.urls.socket(), nodeFiles{p.urls, p.node, known}, log)
 	if err != nil {
 		log.Warn("files known by their URL cannot be warmed while the node runs", slog.Any("err", err))
 		return work, func() {}
@@ -132,11 +155,14 @@ func (v *cacheView) warmFile(name string, w urlcache.Warmth) error {
 			Event string    `json:"event"`
 			File  string    `json:"file"`
 			Bytes int64     `json:"bytes"`
-			Until time.Time `json:"until"`
+			Until time.Time `json:"until,omitzero"`
 		}{"warm", name, w.Size, w.Until})
 	}
 	fresh := "the origin is asked each time whether it has changed"
-	if w.Until.After(time.Now()) {
+	switch {
+	case w.Until.IsZero():
+		fresh = "it is content of the node's catalogue"
+	case w.Until.After(time.Now()):
 		fresh = "fresh until " + w.Until.Local().Format("2006-01-02 15:04")
 	}
 	_, err := fmt.Fprintf(v.out, "%s: %s are kept and checked\n  %s\n", name, sizeText(w.Size), fresh)

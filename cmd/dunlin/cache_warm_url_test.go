@@ -82,15 +82,29 @@ func runCache(t *testing.T, args ...string) (http string) {
 	return said.HTTP
 }
 
+// describe writes a metainfo file that names a URL into a folder of its own.
+func describe(t *testing.T, m *piecehash.Manifest, url string) (folder string) {
+	t.Helper()
+	folder = t.TempDir()
+	b, err := (&piecehash.Metainfo{Name: "f", Manifest: m, URLs: []string{url}}).Encode()
+	if err == nil {
+		err = os.WriteFile(filepath.Join(folder, "f.torrent"), b, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return folder
+}
+
 // TestCacheWarmURL: by the command alone, and then by the node that runs, which serves both files without the origin.
 func TestCacheWarmURL(t *testing.T) {
-	o, _ := newURLOrigin(t, 5<<20+3)
+	o, m := newURLOrigin(t, 5<<20+3)
 	dir := filepath.Join(t.TempDir(), "node")
 	out := says(t, "cache", "warm", o.URL+"/alone", "--dir", dir, "--allow-origin", o.host, "--reserve", "1")
 	if !strings.HasPrefix(out, o.URL+"/alone: 5.0 MiB are kept and checked\n  fresh until ") {
 		t.Errorf("it says %q", out)
 	}
-	addr := runCache(t, "--dir", dir, "--allow-origin", o.host)
+	addr := runCache(t, "--dir", dir, "--allow-origin", o.host, "--content", describe(t, m, o.URL+"/known"))
 	// The node has its own settings: this command line allows nothing.
 	out = says(t, "cache", "warm", o.URL+"/beside", "--json", "--dir", dir)
 	lines := strings.Split(strings.TrimSpace(out), "\n")
@@ -130,6 +144,12 @@ func TestCacheWarmURL(t *testing.T) {
 	if _, err := dunlin(t, "cache", "remove", o.URL+"/alone", "--dir", dir); !fault.Is(err, fault.Usage) {
 		t.Errorf("removed once more: %v", err)
 	}
+	if out := says(t, "cache", "warm", o.URL+"/known", "--dir", dir); !strings.Contains(out, "content of the node's catalogue") {
+		t.Errorf("warm of what the node knows by its root says %q", out)
+	}
+	if out := says(t, "cache", "list", "--json", "--dir", dir); strings.Count(out, "\n") != 2 || !strings.Contains(out, m.Root().String()) {
+		t.Errorf("there are\n%s", out)
+	}
 	for url, want := range map[string]fault.Kind{
 		o.URL + "/secret":             fault.Refused,
 		"http://127.0.0.7/x":          fault.Refused,
@@ -144,7 +164,7 @@ func TestCacheWarmURL(t *testing.T) {
 // TestCacheWarmURLWithoutANode refuses what the command line does not allow, and takes content of the folder verified.
 func TestCacheWarmURLWithoutANode(t *testing.T) {
 	o, m := newURLOrigin(t, 300_000)
-	dir, content := filepath.Join(t.TempDir(), "node"), t.TempDir()
+	dir := filepath.Join(t.TempDir(), "node")
 	for what, args := range map[string][]string{
 		"nothing allowed": nil,
 		"another":         {"--allow-origin", "cdn.example.com"},
@@ -164,14 +184,7 @@ func TestCacheWarmURLWithoutANode(t *testing.T) {
 		t.Errorf("there is\n%s", out)
 	}
 	says(t, "cache", "remove", o.URL+"/x", "--dir", dir)
-	b, err := (&piecehash.Metainfo{Name: "f", Manifest: m, URLs: []string{o.URL + "/f"}}).Encode()
-	if err == nil {
-		err = os.WriteFile(filepath.Join(content, "f.torrent"), b, 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	if out := says(t, "cache", "warm", o.URL+"/f", "--dir", dir, "--content", content, "--reserve", "1"); !strings.Contains(out, m.Root().String()) {
+	if out := says(t, "cache", "warm", o.URL+"/f", "--dir", dir, "--content", describe(t, m, o.URL+"/f"), "--reserve", "1"); !strings.Contains(out, m.Root().String()) {
 		t.Errorf("content of the folder by its URL: %s", out)
 	}
 }
