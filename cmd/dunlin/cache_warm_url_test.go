@@ -82,8 +82,8 @@ func runCache(t *testing.T, args ...string) (http string) {
 	return said.HTTP
 }
 
-// describe writes a metainfo file that names a URL into a folder of its own.
-func describe(t *testing.T, m *piecehash.Manifest, url string) (folder string) {
+// describedAt writes a metainfo file that names a URL into a folder of its own.
+func describedAt(t *testing.T, m *piecehash.Manifest, url string) (folder string) {
 	t.Helper()
 	folder = t.TempDir()
 	b, err := (&piecehash.Metainfo{Name: "f", Manifest: m, URLs: []string{url}}).Encode()
@@ -104,7 +104,7 @@ func TestCacheWarmURL(t *testing.T) {
 	if !strings.HasPrefix(out, o.URL+"/alone: 5.0 MiB are kept and checked\n  fresh until ") {
 		t.Errorf("it says %q", out)
 	}
-	addr := runCache(t, "--dir", dir, "--allow-origin", o.host, "--content", describe(t, m, o.URL+"/known"))
+	addr := runCache(t, "--dir", dir, "--allow-origin", o.host, "--content", describedAt(t, m, o.URL+"/known"))
 	// The node has its own settings: this command line allows nothing.
 	out = says(t, "cache", "warm", o.URL+"/beside", "--json", "--dir", dir)
 	lines := strings.Split(strings.TrimSpace(out), "\n")
@@ -184,7 +184,7 @@ func TestCacheWarmURLWithoutANode(t *testing.T) {
 		t.Errorf("there is\n%s", out)
 	}
 	says(t, "cache", "remove", o.URL+"/x", "--dir", dir)
-	if out := says(t, "cache", "warm", o.URL+"/f", "--dir", dir, "--content", describe(t, m, o.URL+"/f"), "--reserve", "1"); !strings.Contains(out, m.Root().String()) {
+	if out := says(t, "cache", "warm", o.URL+"/f", "--dir", dir, "--content", describedAt(t, m, o.URL+"/f"), "--reserve", "1"); !strings.Contains(out, m.Root().String()) {
 		t.Errorf("content of the folder by its URL: %s", out)
 	}
 }
