@@ -21,6 +21,8 @@ type File struct {
 	Got   time.Time // when the origin was last asked
 	Age   time.Duration
 	Fresh bool // it is served without asking the origin
+	// Pinned is what no need of room deletes.
+	Pinned bool
 }
 
 // List reads what the folder of a cache keeps, what was fetched or asked for last first. It changes nothing, so that a cache may
@@ -30,7 +32,7 @@ func List(dir string, now time.Time) ([]File, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("list files known by their URL: %w", fault.Wrap(fault.Unavailable, err))
 	}
-	byKey := make(map[key]File)
+	byKey, pinned := make(map[key]File), pins(dir)
 	for _, d := range dirs {
 		if !d.IsDir() {
 			continue
@@ -45,6 +47,7 @@ func List(dir string, now time.Time) ([]File, error) {
 				continue
 			}
 			if f, ok := (files{dir, k, id}).look(now); ok && !f.Got.Before(byKey[k].Got) {
+				f.Pinned = pinned[k]
 				byKey[k] = f
 			}
 		}
@@ -91,10 +94,13 @@ func notKept(u string) error {
 	return fault.New(fault.Usage, "remove %.100q: it is not kept", label(u))
 }
 
-// Remove deletes what is kept of the file at a URL. What is in use stays, which is the error unavailable; that nothing is kept
-// is usage.
+// Remove deletes what is kept of the file at a URL. What is in use stays, which is the error unavailable; what is pinned
+// is refused, and that nothing is kept is usage.
 func (c *Cache) Remove(rawURL string) error {
 	u, _ := Canonical(rawURL)
+	if err := notPinned(c.cfg.Dir, u); err != nil {
+		return err
+	}
 	c.mu.Lock()
 	e := c.entries[keyOf(u)]
 	if e == nil || e.id == "" {
@@ -116,6 +122,9 @@ func (c *Cache) Remove(rawURL string) error {
 // Remove deletes what a folder keeps of the file at a URL. No cache may run on it.
 func Remove(dir, rawURL string) error {
 	u, _ := Canonical(rawURL)
+	if err := notPinned(dir, u); err != nil {
+		return err
+	}
 	name := keyOf(u).String()
 	found, err := filepath.Glob(filepath.Join(dir, name[:2], name+".*"))
 	if err != nil || len(found) == 0 {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -45,41 +44,47 @@ func (v *cacheView) listedFile(f urlcache.File) error {
 			Got    time.Time `json:"got"`    // when the origin was last asked
 			Age    int64     `json:"age"`    // seconds, as HTTP counts it
 			Fresh  bool      `json:"fresh"`
-		}{f.URL, f.Have == f.Size, f.Size, f.Have, f.Got, int64(f.Age / time.Second), f.Fresh})
+			Pinned bool      `json:"pinned"`
+		}{f.URL, f.Have == f.Size, f.Size, f.Have, f.Got, int64(f.Age / time.Second), f.Fresh, f.Pinned})
 	}
-	state, fresh := "whole", "old"
+	state, fresh, pin := "whole", "old", ""
 	if f.Have < f.Size {
 		state = fmt.Sprintf("%.0f%%", 100*float64(f.Have)/float64(f.Size))
 	}
 	if f.Fresh {
 		fresh = "fresh"
 	}
-	_, err := fmt.Fprintf(v.out, "%-64s  %10s  %5s  %s  %-6s  %s\n", "by its URL", sizeText(f.Have), state, f.Got.Local().Format("2006-01-02 15:04"), fresh, f.URL)
+	if f.Pinned {
+		pin = "pinned"
+	}
+	_, err := fmt.Fprintf(v.out, "%-64s  %10s  %5s  %s  %-6s  %s\n",
+		"by its URL, "+fresh, sizeText(f.Have), state, f.Got.Local().Format("2006-01-02 15:04"), pin, f.URL)
 	return err
 }
 
-// removeFiles deletes those files that arguments of "cache remove" name, and returns the other arguments.
-func removeFiles(c *cli.Context) (rest []string, err error) {
+// eachFile does something to each file that an argument names by its URL, all of them even when one fails, says what was done,
+// and returns the other arguments.
+func eachFile(c *cli.Context, word string, do func(name string) error) (rest []string, err error) {
 	var errs []error
 	for _, arg := range c.Args().Slice() {
 		if !namesFile(arg) {
 			rest = append(rest, arg)
 			continue
 		}
-		if err := removeFile(c, arg); err != nil {
+		if err := do(arg); err != nil {
 			errs = append(errs, err)
 			continue
 		}
 		if c.Bool("json") {
-			err = printJSON(c.App.Writer, map[string]any{"event": "removed", "url": arg})
+			err = printJSON(c.App.Writer, map[string]any{"event": word, "url": arg})
 		} else {
-			_, err = fmt.Fprintln(c.App.Writer, "removed", arg)
+			_, err = fmt.Fprintln(c.App.Writer, word, arg)
 		}
 		if err != nil {
 			return nil, err
 		}
 	}
-	return slices.Clip(rest), fault.WorstOf(errs...)
+	return rest, fault.WorstOf(errs...)
 }
 
 // removeFile deletes one: by the node that runs on the folder, or without one.

@@ -131,10 +131,15 @@ func TestCacheWarmURL(t *testing.T) {
 	if n := o.asked.Load() - asked; n != 0 {
 		t.Errorf("the origin was asked %d times for what is warm", n)
 	}
+	says(t, "cache", "pin", o.URL+"/alone", "--dir", dir)
+	if _, err := dunlin(t, "cache", "remove", o.URL+"/alone", "--dir", dir); !fault.Is(err, fault.Refused) {
+		t.Errorf("removing what is pinned: %v", err)
+	}
 	people := says(t, "cache", "list", "--dir", dir)
-	if strings.Count(people, "  whole  ") != 2 || strings.Count(people, "  fresh   "+o.URL+"/") != 2 {
+	if strings.Count(people, "  whole  ") != 2 || strings.Count(people, "by its URL, fresh ") != 2 || !strings.Contains(people, "pinned  "+o.URL+"/alone\n") {
 		t.Errorf("people read\n%s", people)
 	}
+	says(t, "cache", "unpin", o.URL+"/alone", "--dir", dir)
 	if out := says(t, "cache", "remove", o.URL+"/alone", "--dir", dir); out != "removed "+o.URL+"/alone\n" {
 		t.Errorf("remove says %q", out)
 	}
@@ -165,6 +170,9 @@ func TestCacheWarmURL(t *testing.T) {
 func TestCacheWarmURLWithoutANode(t *testing.T) {
 	o, m := newURLOrigin(t, 300_000)
 	dir := filepath.Join(t.TempDir(), "node")
+	if _, err := dunlin(t, "cache", "pin", o.URL+"/f", "--dir", dir); !fault.Is(err, fault.Usage) {
+		t.Errorf("a pin without a node: %v", err)
+	}
 	for what, args := range map[string][]string{
 		"nothing allowed": nil,
 		"another":         {"--allow-origin", "cdn.example.com"},
