@@ -82,7 +82,7 @@ func (g *Gate) Ask(ctx context.Context, ask Ask) (*Reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	release, err := g.admit(ctx)
+	release, err := g.admit(ctx, g.asks)
 	if err != nil {
 		return nil, err
 	}

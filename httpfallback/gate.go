@@ -15,7 +15,7 @@ import (
 	"github.com/dunlin-project/dunlin/internal/fault"
 )
 
-const defaultStreams = 8 // requests at once, over all content
+const defaultStreams = 8 // requests at once, over all content; and over all that is asked for without a manifest
 
 // GateConfig configures a Gate. The zero value is a gate without a limit.
 type GateConfig struct {
@@ -23,6 +23,9 @@ type GateConfig struct {
 	Rate int64
 	// MaxStreams is how many requests for content may be under way at once; 0 is 8. The others wait.
 	MaxStreams int
+	// MaxAsks is how many requests of Ask may be under way at once; 0 is 8. The others wait. Neither kind of request ever
+	// waits for the other.
+	MaxAsks int
 	// Near is a gate to servers of the local network: no proxy is asked, no redirect is followed, and who does not take a
 	// connection within 2 s is not there.
 	Near bool
@@ -48,7 +51,8 @@ type Gate struct {
 	near    bool
 	agent   string
 	log     *slog.Logger
-	slots   chan struct{} // holds one token for each request under way
+	slots   chan struct{} // holds one token for each request for content that is under way
+	asks    chan struct{} // and this one for each Ask
 	limit   *fetch.Limit
 	ways    ways
 	metrics metrics
@@ -67,6 +71,9 @@ func NewGate(cfg GateConfig) *Gate {
 	if cfg.MaxStreams <= 0 {
 		cfg.MaxStreams = defaultStreams
 	}
+	if cfg.MaxAsks <= 0 {
+		cfg.MaxAsks = defaultStreams
+	}
 	if cfg.UserAgent == "" {
 		cfg.UserAgent = "dunlin"
 	}
@@ -79,6 +86,7 @@ func NewGate(cfg GateConfig) *Gate {
 		agent:   cfg.UserAgent,
 		log:     cfg.Log,
 		slots:   make(chan struct{}, cfg.MaxStreams),
+		asks:    make(chan struct{}, cfg.MaxAsks),
 		limit:   fetch.NewLimit(cfg.Rate),
 		ways:    newWays(cfg),
 		metrics: newMetrics(),
@@ -110,21 +118,21 @@ func (g *Gate) Close() error {
 	return nil
 }
 
-// admit waits for a slot. The caller must call release when its request has ended.
-func (g *Gate) admit(ctx context.Context) (release func(), err error) {
+// admit waits for a slot among those of a kind of request. The caller must call release when its request has ended.
+func (g *Gate) admit(ctx context.Context, slots chan struct{}) (release func(), err error) {
 	if g.closed {
 		return nil, fault.WithHint(fault.New(fault.Refused, "policy does not allow this device to use an origin"),
 			"let a cache node or another device fetch the content first, or change the policy")
 	}
 	select {
-	case g.slots <- struct{}{}:
+	case slots <- struct{}{}:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 	g.metrics.streams.Inc()
 	return func() {
 		g.metrics.streams.Dec()
-		<-g.slots
+		<-slots
 	}, nil
 }
 

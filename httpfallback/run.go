@@ -104,7 +104,7 @@ func outcome(ctx context.Context, err error) string {
 
 // readRange asks m for exactly the bytes that are missing.
 func (r *run) readRange(ctx context.Context, m *mirror) error {
-	release, err := r.o.gate.admit(ctx)
+	release, err := r.o.gate.admit(ctx, r.o.gate.slots)
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ func (r *run) readOn(ctx context.Context, m *mirror) error {
 		r.next = r.end
 		return nil
 	}
-	release, err := r.o.gate.admit(ctx)
+	release, err := r.o.gate.admit(ctx, r.o.gate.slots)
 	if err != nil {
 		return err
 	}

@@ -63,7 +63,7 @@ func isOwn(u *url.URL, own []string) bool {
 }
 
 func (g *Gate) get(ctx context.Context, t target, limit int64) ([]byte, error) {
-	release, err := g.admit(ctx)
+	release, err := g.admit(ctx, g.slots)
 	if err != nil {
 		return nil, err
 	}

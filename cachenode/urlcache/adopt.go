@@ -82,8 +82,7 @@ func (e *entry) adopt(ctx context.Context, a *asking, r reception, v version, wh
 	f := files{e.c.cfg.Dir, e.key, rec.Generation}
 	data, sums, err := f.create(rec)
 	if err != nil {
-		_ = e.c.pause(err)
-		return errPass
+		return fmt.Errorf("%w: %w", errPass, e.c.pause(err))
 	}
 	g := e.c.newGeneration(e, rec, data, sums)
 	what := run{int(r.span.first / e.c.slice), e.c.grid.first}

@@ -27,15 +27,18 @@ const (
 	SliceSize = 1 << 20
 	// MinSize is the least that a cache may be given, in bytes.
 	MinSize = 64 << 20
+	// MinStreams is the least that a cache may ask its origins at once.
+	MinStreams = 2
 
-	maxOpen     = 256              // generations that are open and not in use
-	maxFailures = 1024             // URLs of which nothing is known but that asking has failed
-	maxAskings  = 64               // files whose origins are asked at once, whether who wanted them still waits or not
-	passes      = 4                // answers that are passed through, at once
-	checkers    = 4                // slices that are in memory to be hashed, at once
-	passFor     = 10 * time.Second // that a URL whose answers are not kept is passed through before it is looked at again
-	retryAfter  = 5 * time.Second  // an origin that has failed is not asked again for a URL before
-	pauseFor    = 10 * time.Second // nothing is kept after the disk has failed or was full
+	defaultStreams = 8
+	maxOpen        = 256              // generations that are open and not in use
+	maxFailures    = 1024             // URLs of which nothing is known but that asking has failed
+	maxAskings     = 64               // files whose origins are asked at once, whether who wanted them still waits or not
+	passes         = 4                // answers that are passed through, at once, and half of Config.Streams
+	checkers       = 4                // slices that are in memory to be hashed, at once
+	passFor        = 10 * time.Second // that a URL whose answers are not kept is passed through before it is looked at again
+	retryAfter     = 5 * time.Second  // an origin that has failed is not asked again for a URL before
+	pauseFor       = 10 * time.Second // nothing is kept after the disk has failed or was full
 )
 
 // Door sends requests to origins. httpfallback.Gate is the real one.
@@ -48,6 +51,9 @@ type Config struct {
 	Dir   string   // a folder of its own, made if missing; required
 	Allow []Origin // the origins that may be asked; none: every request is refused
 	Door  Door     // the way to them; required
+	// Streams is how many requests the door lets out at once, MinStreams at least; 0 is 8. Half of them at most are for answers that
+	// are passed through: those take as long as their clients like.
+	Streams int
 	// Size is how many bytes are kept at most, MinSize at least. What was used longest ago makes room.
 	Size    int64
 	Reserve int64        // bytes that stay free on the disk
@@ -93,6 +99,12 @@ func New(cfg Config) (*Cache, error) {
 	if cfg.Size < MinSize {
 		return nil, fault.New(fault.Usage, "urlcache: %d bytes are too few to keep files in; at least %d are needed", cfg.Size, MinSize)
 	}
+	if cfg.Streams == 0 {
+		cfg.Streams = defaultStreams
+	}
+	if cfg.Streams < MinStreams {
+		return nil, fault.New(fault.Usage, "urlcache: %d streams are too few; at least %d are needed", cfg.Streams, MinStreams)
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -102,7 +114,7 @@ func New(cfg Config) (*Cache, error) {
 	c := &Cache{
 		cfg: cfg, log: cfg.Log, slice: SliceSize, name: "dunlin-" + newGenerationID(), allow: cfg.Allow,
 		grid:    grid{first: 4, most: 16, streams: 4, ahead: 64 << 20},
-		passing: make(chan struct{}, passes), buffers: make(chan []byte, checkers),
+		passing: make(chan struct{}, min(passes, cfg.Streams/2)), buffers: make(chan []byte, checkers),
 		lives: life.New(), entries: make(map[key]*entry), opened: make(map[*entry]struct{}),
 	}
 	for range checkers {

@@ -15,6 +15,6 @@
 // and on its way of one version. Cache.mu is taken first. No I/O is done under either, but closing files that nobody uses any
 // more.
 //
-// Start reading at Cache.Serve (cache.go), then entry.go for how a URL becomes a generation, plan.go and stream.go for
-// how slices are fetched, and answer.go for how they are sent.
+// Start reading at Cache.Serve (cache.go), then entry.go and inquire.go for how a URL becomes a generation, plan.go and
+// stream.go for how slices are fetched, answer.go for how they are sent, and inuse.go for how long files stay open.
 package urlcache

@@ -3,13 +3,11 @@ package urlcache
 import (
 	"context"
 	"errors"
-	"log/slog"
+	"fmt"
 	"net/http"
-	"net/url"
 	"sync"
 	"time"
 
-	"github.com/dunlin-project/dunlin/httpfallback"
 	"github.com/dunlin-project/dunlin/internal/fault"
 )
 
@@ -28,19 +26,11 @@ type entry struct {
 	asking *asking     // nil: nobody finds out what there is now
 
 	passUntil time.Time // answers are not kept
+	passed    error     // errPass, with the reason for it
 	failure   error     // of the newest time that the origin was asked; nil when it answered
 	failedAt  time.Time
 
 	remembered bool // it is among Cache.failures
-}
-
-// asking is one who finds out, for all who wait, what there is at a URL now.
-type asking struct {
-	done  chan struct{}
-	err   error // valid after done, like the rest
-	view  view
-	guard *reader // keeps the first stream going until all who waited are readers themselves
-	wait  int     // those who have not taken the view yet; guarded by Cache.mu
 }
 
 // view is a generation as an answer uses it.
@@ -61,7 +51,10 @@ type wish struct {
 }
 
 // errPass is the error of a URL whose answers are not kept: they are to be passed through.
-var errPass = errors.New("this is not kept")
+var errPass = errors.New("answers of that URL are not kept")
+
+// errPassNow is the errPass of a disk that takes nothing.
+var errPassNow = fmt.Errorf("%w: %w", errPass, errNoRoom)
 
 // enter opens the entry of a URL for a request. leave must be called.
 func (c *Cache) enter(rawURL string) *entry {
@@ -158,7 +151,9 @@ func (e *entry) look(w wish, now time.Time) (view, *asking, error) {
 	open := e.gen != nil
 	failed := e.failure != nil && now.Sub(e.failedAt) < retryAfter
 	switch {
-	case now.Before(e.passUntil), open && asksOtherwise(e.rec.Vary, w.from):
+	case now.Before(e.passUntil):
+		return view{}, nil, e.passed
+	case open && asksOtherwise(e.rec.Vary, w.from):
 		return view{}, nil, errPass
 	case open && e.rec.Term.fresh(now) && (!w.again || e.rec.Term.Immutable):
 		return e.hold(false), nil, nil
@@ -224,257 +219,4 @@ func (c *Cache) dismiss(a *asking) {
 	if a.wait--; a.wait == 0 && a.guard != nil {
 		a.view.gen.part(a.guard)
 	}
-}
-
-// release ends the use of a view.
-func (c *Cache) release(g *generation) {
-	c.mu.Lock()
-	g.users--
-	c.mu.Unlock()
-	c.closeDone(g)
-}
-
-// closeDone closes the files of a generation that is not served any more.
-func (c *Cache) closeDone(g *generation) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if g.retired && g.users == 0 && !g.closed && !g.isBusy() {
-		g.closed = true
-		g.close()
-	}
-}
-
-// isIdle reports whether nobody uses the entry. c.mu is held.
-func (e *entry) isIdle() bool {
-	return e.users == 0 && (e.gen == nil || e.gen.users == 0 && !e.gen.isBusy())
-}
-
-// closeIdle closes what was used longest ago, while more than so many generations are open.
-func (c *Cache) closeIdle(most int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for len(c.opened) > most {
-		var oldest *entry
-		for e := range c.opened {
-			if e.isIdle() && (oldest == nil || e.used < oldest.used) {
-				oldest = e
-			}
-		}
-		if oldest == nil {
-			return
-		}
-		c.closeEntry(oldest)
-	}
-}
-
-// closeEntry closes the files of an idle entry. c.mu is held.
-func (c *Cache) closeEntry(e *entry) {
-	if e.gen != nil {
-		e.gen.closed = true
-		e.gen.close()
-		e.gen = nil
-	}
-	delete(c.opened, e)
-}
-
-// changed takes a generation out of use: the origin has another file now, or none. Who is being answered with it goes on
-// as far as its slices are there.
-func (c *Cache) changed(g *generation) {
-	e := g.e
-	c.mu.Lock()
-	if g.retired {
-		c.mu.Unlock()
-		return
-	}
-	g.retired = true
-	c.bytes -= e.bytes
-	e.bytes = 0
-	if e.gen == g {
-		e.gen, e.id = nil, ""
-		delete(c.opened, e)
-	}
-	c.mu.Unlock()
-	g.finish(errChanged)
-	c.removed(g.files.remove())
-	c.log.Info("the file at an origin has changed; what was kept of it is deleted", slog.String("url", label(e.url)))
-	c.closeDone(g)
-}
-
-// begin has somebody find out what there is. It goes on when who has asked for it is gone, so there is a bound. c.mu is held.
-func (e *entry) begin(w wish) error {
-	if e.c.askings >= maxAskings {
-		return errBusy
-	}
-	ctx := e.c.lives.Enter()
-	if ctx == nil {
-		return errEnding
-	}
-	e.c.askings++
-	e.users++
-	a := &asking{done: make(chan struct{})}
-	e.asking = a
-	go func() {
-		defer e.c.lives.Leave()
-		defer e.c.leave(e)
-		e.inquire(ctx, a, w)
-	}()
-	return nil
-}
-
-// inquire opens what is kept and asks the origin if that is not fresh. When something new comes, it goes on as its first
-// stream.
-func (e *entry) inquire(ctx context.Context, a *asking, w wish) {
-	g, rec := e.opened()
-	switch now := time.Now(); {
-	case g != nil && rec.Term.fresh(now) && (!w.again || rec.Term.Immutable):
-		e.answer(a, view{gen: g, rec: rec}, nil)
-		return
-	case w.only:
-		e.answer(a, view{}, errMissing)
-		return
-	}
-	h := e.c.header(w.from)
-	span := e.c.grid.span(e.c.slice, w.first)
-	h.Set("Range", rangeField(span.first, span.last))
-	if g != nil {
-		rec.Is.ask(h)
-	}
-	asked := time.Now()
-	r, err := e.c.ask(ctx, http.MethodGet, e.url, h)
-	if err == nil {
-		err = e.receive(ctx, a, w, reception{r, span, asked, time.Now(), g, rec})
-		r.Close()
-	}
-	if err != nil {
-		e.failed(a, g, rec, err)
-	}
-}
-
-// failed ends an asking without an answer: what is kept is served on as long as that is allowed.
-func (e *entry) failed(a *asking, g *generation, rec record, err error) {
-	now := time.Now()
-	c := e.c
-	if errors.Is(err, errPass) || g == nil || !fault.Is(err, fault.Unavailable) || !rec.Term.usable(now) {
-		e.note(err, now)
-		e.answer(a, view{}, err)
-		return
-	}
-	c.log.Warn("an origin does not answer; what is kept is served", slog.String("url", label(e.url)), slog.Any("err", err))
-	e.note(err, now)
-	e.answer(a, view{gen: g, rec: rec, stale: true}, nil)
-}
-
-// note remembers how asking has failed.
-func (e *entry) note(err error, now time.Time) {
-	e.c.mu.Lock()
-	defer e.c.mu.Unlock()
-	switch {
-	case errors.Is(err, errPass):
-		e.passUntil = now.Add(passFor)
-	case errors.As(err, new(*beyondError)), errors.Is(err, errMissing): // that is about one request only
-	default:
-		e.failure, e.failedAt = err, now
-	}
-}
-
-// answer tells those who wait.
-func (e *entry) answer(a *asking, v view, err error) {
-	e.c.mu.Lock()
-	defer e.c.mu.Unlock()
-	a.view, a.err = v, err
-	e.asking = nil
-	e.c.askings--
-	close(a.done)
-}
-
-// opened returns the generation that is kept, and opens its files if need be. One that is damaged is deleted.
-func (e *entry) opened() (*generation, record) {
-	c := e.c
-	c.mu.Lock()
-	g, rec, f := e.gen, e.rec, files{c.cfg.Dir, e.key, e.id}
-	c.mu.Unlock()
-	if g != nil || f.id == "" {
-		return g, rec
-	}
-	rec, data, sums, err := f.open(e.url, c.slice)
-	if err == nil {
-		g = c.newGeneration(e, rec, data, sums)
-		if err = g.load(); err != nil {
-			g.close()
-		}
-	}
-	c.mu.Lock()
-	c.bytes -= e.bytes
-	if e.bytes = 0; err == nil {
-		e.bytes = g.stored()
-		e.gen, e.rec = g, rec
-		c.opened[e] = struct{}{}
-	} else {
-		e.id = ""
-	}
-	c.bytes += e.bytes
-	c.mu.Unlock()
-	if err != nil {
-		c.log.Warn("what was kept of a file is of no use and is deleted", slog.String("url", label(e.url)), slog.Any("err", err))
-		c.removed(f.remove())
-		return nil, record{}
-	}
-	return g, rec
-}
-
-// label is the URL as logs show it: a query may hold a signature.
-func label(rawURL string) string {
-	u, err := url.Parse(rawURL)
-	if err != nil {
-		return ""
-	}
-	u.RawQuery = ""
-	return u.Redacted()
-}
-
-// reception is an answer of the origin, with what it answers.
-type reception struct {
-	*httpfallback.Reply
-	span       bytesOf
-	asked, got time.Time
-	gen        *generation // what is kept; nil for nothing
-	rec        record
-}
-
-// receive takes the first answer in. When it is new bytes, they are read until they end; the error is of what comes before.
-func (e *entry) receive(ctx context.Context, a *asking, w wish, r reception) error {
-	switch {
-	case r.Status == http.StatusNotModified && r.gen != nil && unshared(r.Header) == "":
-		return e.renew(a, r)
-	case r.Status == http.StatusNotModified && r.gen != nil:
-		e.c.changed(r.gen)
-		return errPass
-	case r.Status != http.StatusOK && r.Status != http.StatusPartialContent:
-		return e.reject(r)
-	}
-	size, whole, err := partOf(r.Reply, r.span.first, r.span.last)
-	if err != nil {
-		return fault.New(fault.Untrusted, "get %.100q: %w", label(e.url), err)
-	}
-	v, known := versionOf(r.Header, size, r.got)
-	why := unshared(r.Header)
-	switch {
-	case why == "" && !known:
-		why = "it has no strong validator"
-	case why == "" && (size <= 0 || size > min(maxSize, e.c.cfg.Size)):
-		why = "its length is unknown, nothing, or more than may be kept"
-	case why == "" && e.c.isPaused(r.got):
-		why = "nothing is kept now"
-	case why == "" && asksOtherwise(varies(r.Header), w.from):
-		why = "it depends on what the request says"
-	}
-	if r.gen != nil && (why != "" || !r.gen.is.same(v)) {
-		e.c.changed(r.gen)
-		r.gen = nil
-	}
-	if why != "" {
-		e.c.log.Debug("a file is passed through", slog.String("url", label(e.url)), slog.String("why", why))
-		return errPass
-	}
-	return e.adopt(ctx, a, r, v, whole)
 }

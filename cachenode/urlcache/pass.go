@@ -38,7 +38,7 @@ func (a *answer) takePass() (give func(), err error) {
 	case a.c.passing <- struct{}{}:
 		return func() { <-a.c.passing }, nil
 	default:
-		return nil, fault.New(fault.Unavailable, "%d answers are passed through already", passes)
+		return nil, fault.New(fault.Unavailable, "%d answers are passed through already", cap(a.c.passing))
 	}
 }
 

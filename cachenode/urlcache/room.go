@@ -21,12 +21,13 @@ func (c *Cache) Bytes() int64 {
 	return c.bytes
 }
 
-// Evict deletes files, those first that were used longest ago, until at most so many bytes are kept. What is in use stays. It
-// returns how many bytes it has freed.
+// Evict deletes files, those first that were used longest ago, until at most so many bytes are kept. What is in use
+// or pinned stays. It returns how many bytes it has freed.
 func (c *Cache) Evict(most int64) (freed int64) {
+	pinned := pins(c.cfg.Dir)
 	c.mu.Lock()
 	before := c.bytes
-	gone := c.oust(most)
+	gone := c.oust(most, pinned)
 	freed = before - c.bytes
 	c.mu.Unlock()
 	c.delete(gone)
@@ -34,7 +35,7 @@ func (c *Cache) Evict(most int64) (freed int64) {
 }
 
 // oust takes what must go out of the table. c.mu is held.
-func (c *Cache) oust(most int64) (gone []files) {
+func (c *Cache) oust(most int64, pinned map[key]bool) (gone []files) {
 	if c.bytes <= most {
 		return nil
 	}
@@ -43,7 +44,7 @@ func (c *Cache) oust(most int64) (gone []files) {
 		if c.bytes <= most {
 			break
 		}
-		if e.isIdle() && e.bytes > 0 {
+		if e.isIdle() && e.bytes > 0 && !pinned[e.key] {
 			gone = append(gone, files{c.cfg.Dir, e.key, e.id})
 			c.closeEntry(e)
 			c.bytes -= e.bytes
@@ -64,6 +65,7 @@ func (c *Cache) take(g *generation, n int64) error {
 	if err := c.reserve(g, n); err != nil {
 		return c.pause(err)
 	}
+	pinned := pins(c.cfg.Dir)
 	c.mu.Lock()
 	if g.retired {
 		c.mu.Unlock()
@@ -71,7 +73,7 @@ func (c *Cache) take(g *generation, n int64) error {
 	}
 	var gone []files
 	if c.bytes+n > c.cfg.Size {
-		gone = c.oust(c.cfg.Size - max(n, c.cfg.Size/slackPart))
+		gone = c.oust(c.cfg.Size-max(n, c.cfg.Size/slackPart), pinned)
 	}
 	fits := c.bytes+n <= c.cfg.Size
 	if fits {
@@ -81,7 +83,7 @@ func (c *Cache) take(g *generation, n int64) error {
 	c.mu.Unlock()
 	c.delete(gone)
 	if !fits {
-		return c.pause(errors.New("all that is kept is in use"))
+		return c.pause(errors.New("all that is kept is in use or pinned"))
 	}
 	return nil
 }

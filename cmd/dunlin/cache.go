@@ -54,13 +54,16 @@ func cacheCommand() *cli.Command {
 			Action: cacheRun,
 		}, {
 			Name:      "warm",
-			Usage:     "bring the content of updates or metainfo files into the store, and check what is there",
+			Usage:     "bring the content of updates, URLs or metainfo files into the store, and check what is there",
 			ArgsUsage: "PUBLISHER/ID[/VERSION]|FILE.torrent|URL...",
-			Description: "An update is one that is approved for a ring of the node. URL is where a metainfo file lies. It works beside \"cache run\" on the\n" +
-				"same folder, which serves what is stored from then on; but not for content that it is fetching at that moment.",
-			Flags: cacheFlags(
+			Description: "An update is one that is approved for a ring of the node. A URL whose path ends in .torrent is that of a metainfo file; any other one\n" +
+				"is content of the catalogue, or a file that is then served by its URL, of an origin that is allowed (--allow-origin). It works\n" +
+				"beside \"cache run\" on the same folder, which serves what is stored from then on, and which brings files by their URL itself, with\n" +
+				"its own settings; but not for content that it is fetching at that moment.",
+			Flags: cacheFlags(append(urlCacheFlags(),
 				&cli.StringFlag{Name: "listen", Usage: "`IP:PORT` for other devices (default: none, they are only asked)"},
-			),
+				&cli.StringFlag{Name: "content", Usage: "`FOLDER` of the metainfo files, for URLs that they name"},
+			)...),
 			Action: cacheWarm,
 		}, cacheJoinCommand()}, append(cacheStoreCommands(), cacheBundleCommands()...)...),
 	}

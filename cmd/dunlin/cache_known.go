@@ -120,12 +120,8 @@ func openKnown(ctx context.Context, opt cacheOptions, key ed25519.PrivateKey, lo
 	if err != nil {
 		return nil, err
 	}
-	if opt.content != "" {
-		folder, err := cachenode.OpenFolder(opt.content, log)
-		if err != nil {
-			return nil, err
-		}
-		k.Union = append(k.Union, folder)
+	if err := k.addFolder(opt, log); err != nil {
+		return nil, err
 	}
 	if k.approved == nil || len(opt.groups) > 0 || !k.approved.Status().Synced.IsZero() {
 		return k, nil
@@ -137,6 +133,18 @@ func openKnown(ctx context.Context, opt cacheOptions, key ed25519.PrivateKey, lo
 		return nil, err
 	}
 	return k, nil
+}
+
+// addFolder adds the folder of metainfo files, if there is one.
+func (k *cacheKnown) addFolder(opt cacheOptions, log *slog.Logger) error {
+	if opt.content == "" {
+		return nil
+	}
+	folder, err := cachenode.OpenFolder(opt.content, log)
+	if err == nil {
+		k.Union = append(k.Union, folder)
+	}
+	return err
 }
 
 // groups are the names of those to share with.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/dunlin-project/dunlin/agent"
 	"github.com/dunlin-project/dunlin/cachenode"
+	"github.com/dunlin-project/dunlin/cachenode/urlcache"
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/piecehash"
 	"github.com/dunlin-project/dunlin/store"
@@ -23,29 +24,30 @@ import (
 func cacheStoreCommands() []*cli.Command {
 	return []*cli.Command{{
 		Name:   "list",
-		Usage:  "show what is in the store, the most useful first",
+		Usage:  "show what is in the store, the most useful first, and the files known by their URL",
 		Flags:  storeFlags(),
 		Action: cacheList,
 	}, {
 		Name:        "pin",
 		Usage:       "keep content, whatever room there is and however old it gets",
-		ArgsUsage:   "ROOT|NAME|FILE.torrent...",
-		Description: "NAME is that of a file in a metainfo file in the folder of --content. What is not stored yet may be pinned as well. A node that\nruns heeds it from now on.",
+		ArgsUsage:   "ROOT|NAME|FILE.torrent|URL...",
+		Description: "NAME is that of a file in a metainfo file in the folder of --content. What is not stored yet may be pinned as well. A node that\nruns heeds it from now on. A file that is known by its URL is replaced all the same when it changes at its origin.",
 		Flags:       storeFlags(),
 		Action:      cachePin,
 	}, {
 		Name:      "unpin",
 		Usage:     "let content go like any other",
-		ArgsUsage: "ROOT|NAME|FILE.torrent...",
+		ArgsUsage: "ROOT|NAME|FILE.torrent|URL...",
 		Flags:     storeFlags(),
 		Action:    cachePin,
 	}, {
-		Name:        "remove",
-		Usage:       "delete content from the store",
-		ArgsUsage:   "ROOT|NAME|FILE.torrent...",
-		Description: "A node that runs gives the room back within 10 s, or when the last reader is done. What it knows it fetches again when it\nis asked for, and ahead of that after its next start at the earliest. What is being fetched at this moment stays.",
-		Flags:       storeFlags(),
-		Action:      cacheRemove,
+		Name:      "remove",
+		Usage:     "delete content from the store, or files known by their URL",
+		ArgsUsage: "ROOT|NAME|FILE.torrent|URL...",
+		Description: "A node that runs gives the room back within 10 s, or when the last reader is done. What it knows it fetches again when it\nis asked for, and ahead of that after its next start at the earliest. What is being fetched at this moment stays.\n" +
+			"A file that is known by its URL stays while it is read.",
+		Flags:  storeFlags(),
+		Action: cacheRemove,
 	}}
 }
 
@@ -175,12 +177,8 @@ func cacheNames(c *cli.Context) (map[piecehash.Root]string, error) {
 	return out, nil
 }
 
-// cacheRoots are what the arguments of a command mean.
-func cacheRoots(c *cli.Context) ([]piecehash.Root, error) {
-	if c.NArg() == 0 {
-		return nil, fault.New(fault.Usage, "%s: want roots, names or metainfo files", c.Command.FullName())
-	}
-	return rootsMeant(c, c.Args().Slice())
+func noRoots(c *cli.Context) error {
+	return fault.New(fault.Usage, "%s: want roots, names or metainfo files", c.Command.FullName())
 }
 
 func rootsMeant(c *cli.Context, args []string) ([]piecehash.Root, error) {
@@ -223,27 +221,50 @@ func meant(c *cli.Context, names map[piecehash.Root]string, arg string) (out []p
 }
 
 func cachePin(c *cli.Context) error {
+	word, pinFile := "pinned", urlcache.Pin
+	if c.Command.Name == "unpin" {
+		word, pinFile = "unpinned", urlcache.Unpin
+	}
+	rest, err := eachFile(c, word, func(name string) error {
+		if _, err := os.Stat(c.String("dir")); err != nil {
+			return fault.WithHint(fault.New(fault.Usage, "%s: there is no node in %s", c.Command.FullName(), c.String("dir")), "name the node's folder with --dir")
+		}
+		return pinFile(urlsOf(c).dir, name)
+	})
+	if err != nil || len(rest) == 0 && c.NArg() > 0 {
+		return err
+	}
 	s, err := openCacheStore(c)
 	if err != nil {
 		return err
 	}
-	roots, err := cacheRoots(c)
+	if c.NArg() == 0 {
+		return noRoots(c)
+	}
+	roots, err := rootsMeant(c, rest)
 	if err != nil {
 		return err
 	}
-	change, word := s.Pin, "pinned"
+	change := s.Pin
 	if c.Command.Name == "unpin" {
-		change, word = s.Unpin, "unpinned"
+		change = s.Unpin
 	}
 	return eachRoot(c, roots, word, change)
 }
 
 func cacheRemove(c *cli.Context) error {
+	rest, err := eachFile(c, "removed", func(name string) error { return removeFile(c, name) })
+	if err != nil || len(rest) == 0 && c.NArg() > 0 {
+		return err
+	}
 	s, err := openCacheStore(c)
 	if err != nil {
 		return err
 	}
-	roots, err := cacheRoots(c)
+	if c.NArg() == 0 {
+		return noRoots(c)
+	}
+	roots, err := rootsMeant(c, rest)
 	if err != nil {
 		return err
 	}
@@ -304,6 +325,9 @@ func cacheList(c *cli.Context) error {
 	}
 	s, err := openCacheStore(c)
 	if err != nil {
+		if n, failed := listFiles(c); n > 0 || failed != nil { // a folder that was only warmed with such
+			return failed
+		}
 		return err
 	}
 	names, err := cacheNames(c)
@@ -329,5 +353,6 @@ func cacheList(c *cli.Context) error {
 			return err
 		}
 	}
-	return nil
+	_, err = listFiles(c)
+	return err
 }

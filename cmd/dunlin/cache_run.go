@@ -81,6 +81,8 @@ func cacheLive(c *cli.Context, opt cacheOptions, key ed25519.PrivateKey, known *
 	if err := view.listening(p.swarm.Addrs(), p.node.Addr(), pageURL); err != nil {
 		return false, err
 	}
+	work, unheard := p.listenURLs(opt, known, work, log)
+	defer unheard()
 	moved := false
 	err = p.run(c.Context, known.follow(p.gate, opt, work, &moved))
 	if err != nil || moved {
@@ -92,7 +94,7 @@ func cacheLive(c *cli.Context, opt cacheOptions, key ed25519.PrivateKey, known *
 func cacheWarm(c *cli.Context) error {
 	opt, err := cacheOptionsOf(c)
 	if err == nil && c.NArg() == 0 {
-		err = fault.New(fault.Usage, "%s: want updates or metainfo files", c.Command.FullName())
+		err = fault.New(fault.Usage, "%s: want updates, URLs or metainfo files", c.Command.FullName())
 	}
 	if err != nil {
 		return fault.WithHint(err, "dunlin cache warm --help")
@@ -103,9 +105,13 @@ func cacheWarm(c *cli.Context) error {
 		return err
 	}
 	known, err := openFollowed(opt, key, log)
+	if err == nil {
+		err = known.addFolder(opt, log)
+	}
 	if err != nil {
 		return err
 	}
+	known.Refresh(c.Context)
 	view := newCacheView(c)
 	for _, name := range c.Args().Slice() {
 		if err := warmOne(c.Context, opt, known, name, view, log); err != nil {
@@ -117,10 +123,25 @@ func cacheWarm(c *cli.Context) error {
 
 // warmOne brings one content into the store. Those after it have the line to themselves again.
 func warmOne(ctx context.Context, opt cacheOptions, known *cacheKnown, name string, view *cacheView, log *slog.Logger) error {
-	item, err := known.loadItem(ctx, name, log)
-	if err != nil {
-		return err
+	if !namesFile(name) {
+		item, err := known.loadItem(ctx, name, log)
+		if err != nil {
+			return err
+		}
+		return warmItem(ctx, opt, known, item, name, view, log)
 	}
+	item, err := known.atURL(name)
+	switch {
+	case err != nil:
+		return err
+	case item == nil:
+		return warmURL(ctx, opt, name, view, log)
+	}
+	return warmItem(ctx, opt, known, item, name, view, log)
+}
+
+func warmItem(ctx context.Context, opt cacheOptions, known *cacheKnown, item *cachenode.Item, name string, view *cacheView, log *slog.Logger) error {
+	opt.urls.allow = nil // the node that runs keeps the account of those
 	opt.groups = known.groups(opt)
 	conf := cachenode.Config{Catalogue: append(cachenode.Union{cachenode.One{Item: item}}, known.Union...), Tell: view.progress, Log: quiet(log, log.Enabled(ctx, slog.LevelDebug))}
 	p, err := newCacheParts(opt, conf, swarm.Config{Role: fetch.Cache}, conf.Log)
@@ -163,7 +184,7 @@ func newCacheParts(opt cacheOptions, conf cachenode.Config, sw swarm.Config, log
 	if p.swarm, err = swarm.New(sw); err != nil {
 		return nil, err
 	}
-	p.gate = httpfallback.NewGate(httpfallback.GateConfig{Rate: opt.origin, MaxStreams: opt.streams, Log: log})
+	p.gate = httpfallback.NewGate(httpfallback.GateConfig{Rate: opt.origin, MaxStreams: opt.streams, MaxAsks: opt.urls.streams, Log: log})
 	conf.Gate, conf.Swarm, conf.Bases = p.gate, cacheSwarm{p.swarm, time.Now()}, opt.origins
 	conf.Limits = fetch.Limits{Total: limitOf(opt.download), Devices: limitOf(opt.lan), Caches: limitOf(opt.cache)}
 	if p.urls, err = opt.urls.open(p.gate, opt.reserve, log); err == nil {

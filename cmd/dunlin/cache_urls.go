@@ -18,14 +18,16 @@ func urlCacheFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringSliceFlag{Name: "allow-origin", Usage: "serve files of `HOST[:PORT]` by their URL, /PATH?cacheHostOrigin=HOST; *.NAME for all below a name, https:// before it to fetch by TLS; may be repeated"},
 		&cli.StringFlag{Name: "url-size", Value: defaultURLSize, Usage: "keep at most `SIZE` of such files"},
+		&cli.IntFlag{Name: "url-streams", Usage: "`NUMBER` of requests for such files that may be under way at once, beside those of --max-streams (default: as many, 2 at least)"},
 	}
 }
 
 // urlCacheOptions is what the command line says about files that are known by their URL alone.
 type urlCacheOptions struct {
-	dir   string
-	allow []urlcache.Origin // none: they are not served
-	size  int64
+	dir     string
+	allow   []urlcache.Origin // none: they are not served
+	size    int64
+	streams int // 0: the default
 }
 
 func urlCacheOptionsOf(c *cli.Context, dir string) (opt urlCacheOptions, err error) {
@@ -36,6 +38,12 @@ func urlCacheOptionsOf(c *cli.Context, dir string) (opt urlCacheOptions, err err
 			return opt, fault.WithHint(fault.New(fault.Usage, "%s: --allow-origin: %w", c.Command.FullName(), err), "%s", fault.Hint(err))
 		}
 		opt.allow = append(opt.allow, o)
+	}
+	if opt.streams = c.Int("url-streams"); c.IsSet("url-streams") && opt.streams < urlcache.MinStreams {
+		return opt, fault.New(fault.Usage, "%s: --url-streams: %d is less than %d", c.Command.FullName(), opt.streams, urlcache.MinStreams)
+	}
+	if most := c.Int("max-streams"); opt.streams == 0 && most > 0 {
+		opt.streams = max(most, urlcache.MinStreams)
 	}
 	if len(opt.allow) == 0 {
 		return opt, nil
@@ -54,5 +62,5 @@ func (o urlCacheOptions) open(gate *httpfallback.Gate, reserve int64, log *slog.
 	if len(o.allow) == 0 {
 		return nil, nil
 	}
-	return urlcache.New(urlcache.Config{Dir: o.dir, Allow: o.allow, Door: gate, Size: o.size, Reserve: reserve, Log: log})
+	return urlcache.New(urlcache.Config{Dir: o.dir, Allow: o.allow, Door: gate, Streams: o.streams, Size: o.size, Reserve: reserve, Log: log})
 }
