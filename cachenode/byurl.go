@@ -6,6 +6,7 @@ import (
 	"github.com/dunlin-project/dunlin/cachenode/urlcache"
 	"github.com/dunlin-project/dunlin/internal/publicweb"
 	"github.com/dunlin-project/dunlin/piecehash"
+	"github.com/dunlin-project/dunlin/store/room"
 )
 
 // byOrigin is a Catalogue that knows content also by the URLs of its origins. Folder is one.
@@ -41,4 +42,12 @@ func (n *Node) serveURL(w *publicweb.Writer, r *http.Request, s *seen) {
 		s.sent(0, w.Bytes(), w.Bytes())
 	}()
 	n.cfg.URLs.Serve(w, r, &missed)
+}
+
+// urlTrouble is what keeps files that are known by their URL from being kept.
+func (n *Node) urlTrouble() room.Trouble {
+	if n.cfg.URLs == nil {
+		return room.Fine
+	}
+	return room.TroubleOf(n.cfg.URLs.Trouble())
 }

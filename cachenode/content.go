@@ -72,7 +72,7 @@ func (c *content) openStored(item *Item) error {
 				item.Name, item.Origins, item.Hints = old.Name, old.Origins, old.Hints
 			}
 		}
-	case item == nil && errors.Is(err, store.ErrNotFound):
+	case item == nil && errors.Is(err, store.ErrNotFound) && !disk(err): // else its record is there and cannot be read now
 		return ErrUnknown
 	case item == nil:
 		return fault.Wrap(fault.Unavailable, err)

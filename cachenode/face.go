@@ -69,7 +69,7 @@ func (n *Node) serveRoot(w *publicweb.Writer, r *http.Request, s *seen, root pie
 		return
 	}
 	defer n.release(c)
-	a := &answer{node: n, c: c, w: w, r: r, seen: s, size: c.item.Manifest.Length()}
+	a := &answer{node: n, c: c, w: w, r: r, seen: s, size: c.item.Manifest.Length(), stuck: -1}
 	if layer {
 		a.serveLayer()
 	} else {
@@ -102,6 +102,7 @@ type answer struct {
 
 	file   *os.File // the one that is read, nil before the first byte
 	number int      // of file
+	stuck  int64    // where the disk has failed last, -1 for nowhere
 }
 
 // begin sets what every answer has, and reports whether the conditions of the request let it go on.
@@ -230,15 +231,29 @@ func (a *answer) send(p byterange.Part) error {
 		}
 		was := a.w.Bytes()
 		err = a.copy(off, n)
-		a.seen.sent(i, a.w.Bytes()-was, a.c.item.Manifest.Offset(i)+a.c.item.Manifest.PieceSize(i)-off)
-		if err != nil {
-			a.c.doubt(a.number, i)
+		sent := a.w.Bytes() - was
+		a.seen.sent(i, sent, a.c.item.Manifest.Offset(i)+a.c.item.Manifest.PieceSize(i)-off)
+		off += sent
+		if err = a.goOn(off, err); err != nil {
 			return err
 		}
-		off += n
 	}
 	_, err := io.WriteString(a.w, p.After)
 	return err
+}
+
+// goOn has the piece looked at again that has failed to leave. When that is the disk's fault, the answer goes on with it: it is
+// fetched anew. Where the disk fails twice in one place, the answer ends.
+func (a *answer) goOn(off int64, err error) error {
+	if err == nil {
+		return nil
+	}
+	a.c.doubt(a.number, int(off/a.c.item.Manifest.PieceLength()))
+	if !disk(err) || off == a.stuck {
+		return err
+	}
+	a.stuck = off
+	return nil
 }
 
 // openFile opens the file of the content, if another one is open than that with the number.

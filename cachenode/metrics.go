@@ -74,7 +74,7 @@ func newMetrics(cfg Config) *metrics {
 func (n *Node) Metrics() []prometheus.Collector {
 	m := n.metrics
 	return append(m.transfers.Collectors(),
-		m.contents, m.prefetched, m.http, m.devices, m.requests, m.bytes, m.answers, m.checks, m.expiry, m.build, newFullness(n.keeper))
+		m.contents, m.prefetched, m.http, m.devices, m.requests, m.bytes, m.answers, m.checks, m.expiry, m.build, newFullness(n))
 }
 
 // seen is what one answer by HTTP was made of.
@@ -161,22 +161,22 @@ func (e expiry) Collect(ch chan<- prometheus.Metric) {
 
 // fullness says how full the store is, and what became of it.
 type fullness struct {
-	keeper                             *room.Keeper
+	node                               *Node
 	bytes, capacity, contents, removed *prometheus.Desc
 	trouble                            *prometheus.Desc
 }
 
-func newFullness(k *room.Keeper) *fullness {
+func newFullness(n *Node) *fullness {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(name, help, labels, nil)
 	}
 	return &fullness{
-		keeper:   k,
+		node:     n,
 		bytes:    desc("dunlin_cache_bytes", "Bytes of the disk that the store takes."),
 		capacity: desc("dunlin_cache_capacity_bytes", "Bytes of the disk that the store may take: what it takes, and what is free beyond the reserve, up to its limit."),
 		contents: desc("dunlin_cache_contents", "Contents in the store, by their state.", "state"),
 		removed:  desc("dunlin_cache_removed_bytes_total", "Bytes of the disk that content had which was deleted to make room, or because nobody used it."),
-		trouble:  desc("dunlin_cache_trouble", "Whether the store can take no more content for now: 1 for why, when it is full or its disk is broken.", "trouble"),
+		trouble:  desc("dunlin_cache_trouble", "Whether the store, or what is kept by URL, can take no more for now: 1 for why, when it is full or its disk is broken.", "trouble"),
 	}
 }
 
@@ -189,7 +189,7 @@ func (f *fullness) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (f *fullness) Collect(ch chan<- prometheus.Metric) {
-	s := f.keeper.Status()
+	s, urls := f.node.keeper.Status(), f.node.urlTrouble()
 	gauge := func(d *prometheus.Desc, v int64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(v), labels...)
 	}
@@ -200,7 +200,7 @@ func (f *fullness) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(f.removed, prometheus.CounterValue, float64(s.Removed.Bytes))
 	for _, t := range []room.Trouble{room.Full, room.Broken} {
 		on := int64(0)
-		if s.Trouble == t {
+		if s.Trouble == t || urls == t {
 			on = 1
 		}
 		gauge(f.trouble, on, string(t))

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -16,10 +15,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/dunlin-project/dunlin/fetch"
 	"github.com/dunlin-project/dunlin/fetch/fetchtest"
+	"github.com/dunlin-project/dunlin/internal/disktest"
 	"github.com/dunlin-project/dunlin/piecehash"
 	"github.com/dunlin-project/dunlin/store"
 	"github.com/dunlin-project/dunlin/store/room"
@@ -156,7 +154,7 @@ func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 4<<20)
 	w.line(64 << 20)
-	disk := realDisk(t, 24<<20)
+	disk := disktest.Real(t, 24<<20).Dir
 	w.onDisk(disk)
 	a, aData := w.stock(1)
 	b, _ := w.stock(2)
@@ -212,38 +210,6 @@ func (w *world) forgive() {
 		c.failed = time.Time{}
 		c.mu.Unlock()
 	}
-}
-
-// realDisk mounts an ext4 of the given size from a file. Only root can.
-func realDisk(t *testing.T, size int64) string {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("only root can mount a small disk")
-	}
-	image, dir := filepath.Join(t.TempDir(), "image"), t.TempDir()
-	if err := os.WriteFile(image, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(image, size); err != nil {
-		t.Fatal(err)
-	}
-	for _, argv := range [][]string{
-		{"mkfs.ext4", "-q", "-O", "^has_journal", "-m", "0", "-E", "lazy_itable_init=0,nodiscard", image},
-		{"mount", "-o", "loop", image, dir},
-	} {
-		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
-			if os.Getenv("CI") == "true" {
-				t.Fatalf("mount a real small disk: %v: %s", err, out)
-			}
-			t.Skipf("mount a real small disk: %v: %s", err, out)
-		}
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
 }
 
 // fillUp leaves no room on the disk of dir, and returns the file that takes it.

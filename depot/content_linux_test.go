@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dunlin-project/dunlin/internal/disktest"
 	"github.com/dunlin-project/dunlin/internal/fault"
 	"github.com/dunlin-project/dunlin/metadata"
 )
@@ -20,14 +21,7 @@ func TestAFullDiskIsUnavailable(t *testing.T) {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Mount("tmpfs", c.Dir, "tmpfs", 0, "size=2m,mode=0700"); err != nil {
-		t.Skipf("cannot mount: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(c.Dir, syscall.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
+	disktest.MemoryAt(t, c.Dir, "size=2m,mode=0700")
 	if _, err := Init(t.Context(), c, time.Now()); err != nil {
 		t.Fatal(err)
 	}

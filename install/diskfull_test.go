@@ -10,33 +10,16 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dunlin-project/dunlin/install"
+	"github.com/dunlin-project/dunlin/internal/disktest"
 	"github.com/dunlin-project/dunlin/internal/fault"
 )
-
-// tmpfs mounts a small file system. It needs root.
-func tmpfs(t *testing.T, options string) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
-		if os.Geteuid() == 0 && os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skipf("no file system of our own: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, 0); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
 
 // TestDiskFull leaves every possible number of pages free, and then of inodes: the update is installed, or nothing has
 // changed and it says that the disk is full; with room, the next run succeeds.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	const page = 4096
-	dir := tmpfs(t, "size=2m,nr_inodes=60")
+	dir := disktest.Memory(t, "size=2m,nr_inodes=60")
 	b := benchAt(t, dir)
 	b.MustInstall(release(b, "0", 1, nil), payload("0"))
 	at, full := "0", map[string]int{}
@@ -127,7 +110,7 @@ func takeInodes(t *testing.T, dir string, leave int) {
 // TestDiskFullAtTheStart: not even the folders fit.
 func TestDiskFullAtTheStart(t *testing.T) {
 	t.Parallel()
-	dir := tmpfs(t, "size=64k,nr_inodes=20")
+	dir := disktest.Memory(t, "size=64k,nr_inodes=20")
 	c := bench(t).Config
 	c.Dir = filepath.Join(dir, "state")
 	takeInodes(t, filepath.Join(dir, "inodes"), 1)
@@ -143,7 +126,7 @@ func TestDiskFullAtTheStart(t *testing.T) {
 // TestReadOnlyDestination is a fault of the installation, and leaves no trace.
 func TestReadOnlyDestination(t *testing.T) {
 	t.Parallel()
-	dir := tmpfs(t, "size=64k,ro")
+	dir := disktest.Memory(t, "size=64k,ro")
 	b := bench(t)
 	b.Root = dir
 	if _, err := b.Install(t.Context(), release(b, "1.0", 1, nil), payload("1.0")); !fault.Is(err, fault.Install) {
@@ -156,7 +139,7 @@ func TestReadOnlyDestination(t *testing.T) {
 // TestCopiesThatDoNotFit: the source must be copied, and the state folder has no room for it.
 func TestCopiesThatDoNotFit(t *testing.T) {
 	t.Parallel()
-	dir := tmpfs(t, "size=100k")
+	dir := disktest.Memory(t, "size=100k")
 	b := bench(t)
 	b.Config.Dir = filepath.Join(dir, "state")
 	b.Restart()

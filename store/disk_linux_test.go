@@ -5,60 +5,19 @@ import (
 	"io/fs"
 	"math"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/dunlin-project/dunlin/internal/disktest"
 	"github.com/dunlin-project/dunlin/internal/fault"
 )
 
 // smallDisk mounts a file system of the given size in bytes; only root can.
 func smallDisk(t *testing.T, size string) string {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("only root can mount a small disk")
-	}
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size="+size+",mode=700"); err != nil {
-		t.Skipf("mount a small disk: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
-
-// realDisk mounts an ext4 of the given size from a file: unlike one in memory it keeps room for a file. Only root can.
-func realDisk(t *testing.T, size int64) string {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("only root can mount a small disk")
-	}
-	image, dir := filepath.Join(t.TempDir(), "image"), t.TempDir()
-	try(t, os.WriteFile(image, nil, 0o600), os.Truncate(image, size))
-	for _, argv := range [][]string{
-		{"mkfs.ext4", "-q", "-O", "^has_journal", "-m", "0", "-E", "lazy_itable_init=0,nodiscard", image},
-		{"mount", "-o", "loop", image, dir},
-	} {
-		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
-			if os.Getenv("CI") == "true" {
-				t.Fatalf("mount a real small disk: %v: %s", err, out)
-			}
-			t.Skipf("mount a real small disk: %v: %s", err, out)
-		}
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
+	return disktest.Memory(t, "size="+size+",mode=700")
 }
 
 func mustBeFull(t *testing.T, err error) {
@@ -88,7 +47,7 @@ func TestFullDiskIsFoundBeforeTheDownload(t *testing.T) {
 // saving the state takes no new block.
 func TestFullDiskDoesNotStopWhatHasItsRoom(t *testing.T) {
 	t.Parallel()
-	dir := realDisk(t, 4<<20)
+	dir := disktest.Real(t, 4<<20).Dir // unlike one in memory it keeps room for a file
 	s := newSample(t, 40)
 	path := filepath.Join(dir, "f")
 	p := closing(t, beginAt(t, path, s))

@@ -92,13 +92,16 @@ func (p *Partial) hashers(n int) int {
 	return max(min(runtime.GOMAXPROCS(0), n, int(recoverMemory/p.manifest.PieceLength())), 1)
 }
 
-// hashPiece notes piece i if its bytes are right. It returns the buffer for the next one.
+// hashPiece notes piece i if its bytes are right, on the disk: what a failed write has left in the kernel's memory looks right
+// and is lost as soon as that is needed. It returns the buffer for the next one.
 func (p *Partial) hashPiece(i int, buf []byte) ([]byte, bool) {
-	b, err := readAt(p.data.Load(), p.manifest, i, buf)
+	f, m := p.data.Load(), p.manifest
+	dropCache(f, m.Offset(i), m.PieceSize(i))
+	b, err := readAt(f, m, i, buf)
 	if err != nil {
 		return buf, false // unreadable here means: fetch it again
 	}
-	if p.manifest.Check(i, b) != nil {
+	if m.Check(i, b) != nil {
 		return b, false
 	}
 	p.add(i)

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/dunlin-project/dunlin/internal/disktest"
 )
 
 // TestSurvey sees what is whole, begun and left over, and Look sees the same.
@@ -73,7 +75,7 @@ func TestPins(t *testing.T) {
 // TestFullDiskCanBeEmptied: what is complete can be deleted although there is no room for a lock.
 func TestFullDiskCanBeEmptied(t *testing.T) {
 	t.Parallel()
-	dir := realDisk(t, 4<<20)
+	dir := disktest.Real(t, 4<<20).Dir
 	st := must[*Store](t)(Open(filepath.Join(dir, "store"), Options{}))
 	s := newSample(t, 40)
 	p := must[*Partial](t)(st.Begin(t.Context(), s.m))

@@ -30,6 +30,8 @@ type answer struct {
 
 	view view
 	file *os.File // of the generation
+	// stuck is where the disk has failed last, -1 for nowhere.
+	stuck int64
 }
 
 // serve answers the request.
@@ -95,6 +97,12 @@ func (a *answer) serveView() bool {
 		if errors.Is(err, os.ErrNotExist) && a.c.isRetired(g) {
 			a.behead()
 			return false
+		}
+		if isBroken(err) {
+			_ = a.c.pause(err)
+			a.behead()
+			a.pass()
+			return true
 		}
 		a.fail(fault.Wrap(fault.Unavailable, err))
 		return true
@@ -182,7 +190,8 @@ func (a *answer) send(r *reader, p byterange.Part) error {
 	}
 	a.view.gen.aim(r, p.First, p.First+p.Length)
 	for off, end := p.First, p.First+p.Length; off < end; {
-		n, err := a.view.gen.next(a.r.Context(), r, off)
+		sent, err := a.step(r, off)
+		off += sent
 		if errors.Is(err, errNoRoom) {
 			if err := a.passOn(off, end); err != nil {
 				return err
@@ -192,14 +201,30 @@ func (a *answer) send(r *reader, p byterange.Part) error {
 		if err != nil {
 			return err
 		}
-		if sent, err := a.copy(off, n); err != nil {
-			a.view.gen.doubt(off+sent, off+n)
-			return err
-		}
-		off += n
 	}
 	_, err := io.WriteString(a.w, p.After)
 	return err
+}
+
+// step sends what there is at an offset. What the disk does not give is fetched again, and the answer goes on with it; where the
+// disk fails twice in one place, the error is errNoRoom: the kernel may not even give what has just been written there.
+func (a *answer) step(r *reader, off int64) (sent int64, err error) {
+	n, err := a.view.gen.next(a.r.Context(), r, off)
+	if err != nil {
+		return 0, err
+	}
+	if sent, err = a.copy(off, n); err == nil {
+		return sent, nil
+	}
+	a.view.gen.doubt(off+sent, off+n)
+	switch {
+	case !isBroken(err):
+		return sent, err
+	case a.stuck == off+sent:
+		return sent, a.c.pause(err)
+	}
+	a.stuck = off + sent
+	return sent, nil
 }
 
 func (a *answer) copy(off, n int64) (got int64, err error) {

@@ -69,9 +69,10 @@ type Cache struct {
 	allow list
 	grid  grid
 
-	passing chan struct{} // holds one token for each answer that is passed through
-	buffers chan []byte   // for slices that are hashed
-	paused  atomic.Int64  // until when nothing is kept, in Unix nanoseconds
+	passing chan struct{}         // holds one token for each answer that is passed through
+	buffers chan []byte           // for slices that are hashed
+	paused  atomic.Int64          // until when nothing is kept, in Unix nanoseconds
+	cause   atomic.Pointer[error] // of the newest pause
 	lives   *life.Life
 
 	mu      sync.Mutex // guards the rest, and the fields of entries and generations that say so
@@ -141,7 +142,7 @@ func (c *Cache) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // Serve answers GET and HEAD of /PATH?QUERY&cacheHostOrigin=HOST. It sets missed when some of the answer was not here. It
 // never writes a word of the request back.
 func (c *Cache) Serve(w *publicweb.Writer, r *http.Request, missed *bool) {
-	a := &answer{c: c, w: w, r: r, missed: missed}
+	a := &answer{c: c, w: w, r: r, missed: missed, stuck: -1}
 	began := time.Now()
 	a.serve()
 	c.log.Debug("answered", slog.String("remote", r.RemoteAddr), slog.Int("status", a.w.Status()), slog.Int64("bytes", a.w.Bytes()),

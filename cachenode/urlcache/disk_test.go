@@ -7,9 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
+
+	"github.com/dunlin-project/dunlin/internal/disktest"
 )
 
 // again starts the cache anew on the same folder.
@@ -231,15 +232,7 @@ func TestFullDisk(t *testing.T) {
 	if err := os.Mkdir(w.dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Mount("tmpfs", w.dir, "tmpfs", 0, "size=1m,mode=0700"); err != nil {
-		t.Skipf("cannot mount: %v", err)
-	}
-	t.Cleanup(func() {
-		w.stop()
-		if err := syscall.Unmount(w.dir, syscall.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
+	disktest.MemoryAt(t, w.dir, "size=1m,mode=0700")
 	w.run()
 	wants(t, "full", w.ask("GET", "/f"), 200, b)
 	wants(t, "full again", w.ask("GET", "/f"), 200, b)
@@ -262,9 +255,7 @@ func TestDiskThatTakesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for w.streams() > 0 {
-		time.Sleep(time.Millisecond)
-	}
+	w.rest()
 	w.cache.mu.Lock()
 	for e := range w.cache.opened {
 		e.gen.data.Close()

@@ -45,6 +45,9 @@ type generation struct {
 	brought int              // requests that have come to their end
 	width   int              // how many streams the origin seems to bear
 	ended   error            // errChanged: no further slice is fetched
+
+	written    piecehash.Bitmap // slices of which it is not known whether the disk has taken them
+	confirming bool             // the disk is being asked that
 }
 
 // flight is a slice that is on its way.
@@ -66,6 +69,7 @@ func (c *Cache) newGeneration(e *entry, r record, data, sums *os.File) *generati
 		e: e, files: files{c.cfg.Dir, e.key, r.Generation}, is: r.Is, data: data, sums: sums, plain: r.Plain,
 		have: piecehash.NewBitmap(n), checked: piecehash.NewBitmap(n), sum: make([]sum, n),
 		flights: make(map[int]*flight), readers: make(map[*reader]bool), moved: make(chan struct{}), width: c.grid.streams,
+		written: piecehash.NewBitmap(n),
 	}
 }
 
@@ -221,7 +225,10 @@ func (g *generation) check(ctx context.Context, i int) error {
 		buf = make([]byte, c.slice)
 	}
 	b := buf[:g.length(i)]
-	_, err := g.data.ReadAt(b, g.offset(i))
+	err := forget(g.data, g.offset(i), int64(len(b)))
+	if err == nil {
+		_, err = g.data.ReadAt(b, g.offset(i))
+	}
 	if err == nil && sha256.Sum256(b) == want {
 		g.mu.Lock()
 		defer g.mu.Unlock()
@@ -231,7 +238,7 @@ func (g *generation) check(ctx context.Context, i int) error {
 	if err == nil {
 		err = errors.New("its bytes are not those that were written")
 	}
-	c.log.Warn("a stored slice is damaged and is fetched again", slog.String("url", g.e.url), slog.Int("slice", i), slog.Any("err", err))
+	c.log.Warn("a stored slice is damaged and is fetched again", slog.String("url", label(g.e.url)), slog.Int("slice", i), slog.Any("err", err))
 	g.drop(i)
 	return nil
 }
@@ -266,6 +273,7 @@ func (g *generation) settle(i int, s sum) error {
 	defer g.mu.Unlock()
 	g.have.Set(i)
 	g.checked.Set(i)
+	g.written.Set(i)
 	g.sum[i] = s
 	g.land(i, nil)
 	return nil

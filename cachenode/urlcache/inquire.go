@@ -45,8 +45,11 @@ func (e *entry) begin(w wish) error {
 // inquire opens what is kept and asks the origin if that is not fresh. When something new comes, it goes on as its first
 // stream.
 func (e *entry) inquire(ctx context.Context, a *asking, w wish) {
-	g, rec := e.opened()
+	g, rec, err := e.opened()
 	switch now := time.Now(); {
+	case err != nil && !w.only:
+		e.failed(a, nil, record{}, errPass)
+		return
 	case g != nil && rec.Term.fresh(now) && (!w.again || rec.Term.Immutable):
 		e.answer(a, view{gen: g, rec: rec}, nil)
 		return

@@ -79,14 +79,15 @@ func (c *Cache) changed(g *generation) {
 	c.closeDone(g)
 }
 
-// opened returns the generation that is kept, and opens its files if need be. One that is damaged is deleted.
-func (e *entry) opened() (*generation, record) {
+// opened returns the generation that is kept, and opens its files if need be. One that is damaged is deleted; the error is of a
+// disk that cannot say whether it is.
+func (e *entry) opened() (*generation, record, error) {
 	c := e.c
 	c.mu.Lock()
 	g, rec, f := e.gen, e.rec, files{c.cfg.Dir, e.key, e.id}
 	c.mu.Unlock()
 	if g != nil || f.id == "" {
-		return g, rec
+		return g, rec, nil
 	}
 	rec, data, sums, err := f.open(e.url, c.slice)
 	if err == nil {
@@ -94,6 +95,9 @@ func (e *entry) opened() (*generation, record) {
 		if err = g.load(); err != nil {
 			g.close()
 		}
+	}
+	if isBroken(err) {
+		return nil, record{}, c.pause(err)
 	}
 	c.mu.Lock()
 	c.bytes -= e.bytes
@@ -109,9 +113,9 @@ func (e *entry) opened() (*generation, record) {
 	if err != nil {
 		c.log.Warn("what was kept of a file is of no use and is deleted", slog.String("url", label(e.url)), slog.Any("err", err))
 		c.removed(f.remove())
-		return nil, record{}
+		return nil, record{}, nil
 	}
-	return g, rec
+	return g, rec, nil
 }
 
 // label is the URL as logs show it: a query may hold a signature.

@@ -105,7 +105,7 @@ func (c *Cache) reserve(g *generation, n int64) error {
 func (c *Cache) shrink(g *generation, n int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !g.retired {
+	if !g.retired && !g.closed {
 		c.bytes -= n
 		g.e.bytes -= n
 	}
@@ -114,6 +114,7 @@ func (c *Cache) shrink(g *generation, n int64) {
 // pause lets nothing be kept for a while: the disk is full or has failed. It returns errNoRoom, with the cause.
 func (c *Cache) pause(cause error) error {
 	now := time.Now()
+	c.cause.Store(&cause)
 	if old := c.paused.Swap(now.Add(pauseFor).UnixNano()); old < now.UnixNano() {
 		c.log.Warn("files are passed through and not kept for a while", slog.Duration("for", pauseFor), slog.Any("err", cause))
 	}

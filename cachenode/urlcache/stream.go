@@ -221,6 +221,7 @@ func (g *generation) landed(what run, err error) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.streams--
+	g.confirm()
 	switch {
 	case err == nil:
 		g.brought++

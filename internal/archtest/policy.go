@@ -34,6 +34,7 @@ const layers = `
 	publish:            base piecehash metadata internal/archive
 
 	internal/archtest:
+	internal/disktest:
 	internal/sim:       base piecehash store fetch swarm/relay
 	internal/boards:
 	internal/demo:      *

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/dunlin-project/dunlin/internal/disktest"
 	"github.com/dunlin-project/dunlin/internal/durable"
 	"github.com/dunlin-project/dunlin/internal/fault"
 )
@@ -14,15 +15,7 @@ import (
 // TestAFullOrReadOnlyDiskIsUnavailable needs root, to mount a disk that is small.
 func TestAFullOrReadOnlyDiskIsUnavailable(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=16k,mode=0700"); err != nil {
-		t.Skipf("cannot mount: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
+	dir := disktest.Memory(t, "size=16k,mode=0700")
 	path := filepath.Join(dir, "state")
 	if err := durable.WriteFile(path, []byte("old"), 0o600); err != nil {
 		t.Fatal(err)

@@ -60,8 +60,8 @@ func (s Status) Capacity() int64 {
 	return most
 }
 
-// troubleOf says what an error tells about the disk.
-func troubleOf(err error) Trouble {
+// TroubleOf says what an error tells about the disk.
+func TroubleOf(err error) Trouble {
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return Full
@@ -114,7 +114,7 @@ func (t *trouble) pass(now time.Time, room bool) Trouble {
 func (k *Keeper) Failed(err error) error { return k.failed(leastFree, err) }
 
 func (k *Keeper) failed(wanted int64, err error) error {
-	word := troubleOf(err)
+	word := TroubleOf(err)
 	if word == Fine {
 		return err
 	}
