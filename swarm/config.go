@@ -60,6 +60,7 @@ type Config struct {
 type Limits struct {
 	Links       int   // connections that have authenticated
 	Handshakes  int   // connections that have not, at one time
+	FromOne     int   // of these from one address (one /64 of IPv6); zero is a quarter of Handshakes, 8 at least
 	PerAddress  int   // connections from one address (one /64 of IPv6)
 	DialsPerSec int   // new connections accepted from one address in a second; twice as many at once
 	Memory      int64 // bytes of the receive buffers of all streams
@@ -85,6 +86,7 @@ func (c *Config) setDefaults() {
 	l := &c.Limits
 	orDefault(&l.Links, d.Links)
 	orDefault(&l.Handshakes, d.Handshakes)
+	orDefault(&l.FromOne, max(8, l.Handshakes/4))
 	orDefault(&l.PerAddress, d.PerAddress)
 	orDefault(&l.DialsPerSec, d.DialsPerSec)
 	orDefault(&l.Memory, d.Memory)
@@ -106,7 +108,7 @@ func (c *Config) validate() error {
 		return fault.New(fault.Usage, "swarm: %d groups, at most %d are allowed", 1+len(c.Groups), 1+MaxGroups)
 	case c.UploadRate < 0:
 		return fault.New(fault.Usage, "swarm: upload rate %d is negative", c.UploadRate)
-	case min(int64(l.Links), int64(l.Handshakes), int64(l.PerAddress), int64(l.DialsPerSec), l.Memory, l.Loaded) < 0:
+	case min(int64(l.Links), int64(l.Handshakes), int64(l.FromOne), int64(l.PerAddress), int64(l.DialsPerSec), l.Memory, l.Loaded) < 0:
 		return fault.New(fault.Usage, "swarm: a limit is negative")
 	}
 	for _, name := range append([]string{c.Group}, c.Groups...) {

@@ -38,7 +38,7 @@ func newDialler(n *Node, up *conn.Upgrader) *dialler {
 func (d *dialler) begin(from netip.Prefix) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.from[from] >= max(8, d.n.cfg.Limits.Handshakes/4) {
+	if d.from[from] >= d.n.cfg.Limits.FromOne {
 		return false
 	}
 	d.from[from]++

@@ -179,7 +179,7 @@ func newCacheParts(opt cacheOptions, conf cachenode.Config, sw swarm.Config, log
 	}
 	sw.Discover = len(opt.listen) == 0 || !opt.listen[0].Addr().IsLoopback()
 	sw.Limits = swarmLimits(opt.connections, opt.memory)
-	sw.Limits.Handshakes, sw.Limits.DialsPerSec = atOnce, atOnce
+	sw.Limits.Handshakes, sw.Limits.FromOne, sw.Limits.DialsPerSec = atOnce+atOnce/4, atOnce, atOnce // others find a place too
 	p := new(cacheParts)
 	if p.swarm, err = swarm.New(sw); err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package cache_test
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -16,7 +17,16 @@ import (
 // programs are those of this package's tests.
 var programs = loop.Programs{Net: 77}
 
-func TestMain(m *testing.M) { os.Exit(programs.Main(m)) }
+func TestMain(m *testing.M) {
+	if node := os.Getenv(crowdEnv); node != "" {
+		if err := crowd(node); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(programs.Main(m))
+}
 
 // content is a file on the origin, and its metainfo file in a folder.
 type content struct {
