@@ -190,14 +190,18 @@ func (c *Catalogue) Find(root piecehash.Root) (*cachenode.Item, error) {
 	return &cachenode.Item{Manifest: m, Name: e.name(), Origins: e.Origins, Hints: e.Hints}, nil
 }
 
-// FindOrigin returns the content at a URL: every origin has it at BASE/content/ROOT. What is withdrawn is found too, to be
-// refused.
+// FindOrigin returns the content at a URL, which is in the form of urlcache.Canonical: every origin has it at
+// BASE/content/ROOT. What is withdrawn is found too, to be refused.
 func (c *Catalogue) FindOrigin(rawURL string) (piecehash.Root, bool) {
 	u, err := url.Parse(rawURL)
-	if err != nil || path.Base(path.Dir(u.Path)) != "content" {
+	if err != nil {
 		return piecehash.Root{}, false
 	}
-	root, err := piecehash.ParseRoot(path.Base(u.Path))
+	folder, name := path.Split(u.EscapedPath()) // an escaped slash is none
+	if !strings.HasSuffix(folder, "/content/") {
+		return piecehash.Root{}, false
+	}
+	root, err := piecehash.ParseRoot(name)
 	return root, err == nil && c.ledger().byRoot[root] != nil
 }
 
