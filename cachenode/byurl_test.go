@@ -74,11 +74,21 @@ func TestCataloguedContentByItsURL(t *testing.T) {
 	wants(t, "listed", get("/update.bin?", host), 200, w.data)
 	wants(t, "a range", get("/update.bin?", host, "Range", "bytes=5-99999"), 206, w.data[5:100000])
 	wants(t, "not on the list of origins", get("/d/update.bin?v=1&", "cdn.example.com"), 200, w.data)
+	for path, origin := range map[string]string{
+		"/d/./x/../%75pdate.bin?v=1&": "cdn.example.com", "/%64/update%2ebin?v=1&": "CDN.Example.COM:443", "/d/%2E%2e/d/update.bin?v=1&": "cdn.example.com",
+		"/./update.bin?": host,
+	} {
+		wants(t, "spelt "+path, get(path, origin), 200, w.data)
+	}
 	if n := asked.Load(); n != 0 {
 		t.Errorf("the origin was asked %d times for content that is stored", n)
 	}
 	wants(t, "not in the catalogue", get("/other.bin?", host), 200, other)
-	for path, origin := range map[string]string{"/d/update.bin?v=2&": "cdn.example.com", "/d/update.bin?v=1&x&": "cdn.example.com"} {
+	for path, origin := range map[string]string{
+		"/d/update.bin?v=2&": "cdn.example.com", "/d/update.bin?v=1&x&": "cdn.example.com", "/d/update.bin?v=%31&": "cdn.example.com",
+		"/d%2Fupdate.bin?v=1&": "cdn.example.com", "/D/update.bin?v=1&": "cdn.example.com", "/d/update.bin/.?v=1&": "cdn.example.com",
+		"/d/update.bin?v=1&b&": "cdn.example.com:8443", "/d//update.bin?v=1&": "cdn.example.com",
+	} {
 		resp := get(path, origin)
 		if resp.Body.Close(); resp.StatusCode != 403 {
 			t.Errorf("%s: status %d", path, resp.StatusCode)

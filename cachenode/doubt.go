@@ -51,6 +51,7 @@ func (n *Node) complain(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Retry-After", strconv.Itoa(int(complainEvery/time.Second)))
 		refuse(w, r, http.StatusTooManyRequests, "There are too many complaints. Get this content elsewhere for now.")
 	default:
+		n.doubt(root, piece) // from the answer on nobody gets it unhashed
 		select {
 		case n.complaints.queue <- complaint{root, piece}:
 		default: // as many are waiting: one more would find nothing else
@@ -72,6 +73,27 @@ func (n *Node) look(ctx context.Context) {
 	}
 }
 
+// doubt has a stored piece hashed again before it leaves once more.
+func (n *Node) doubt(root piecehash.Root, piece int) {
+	if c, err := n.take(root); err == nil {
+		c.suspect(piece)
+		n.release(c)
+	}
+}
+
+// suspect has a piece hashed again before it leaves once more, and returns the file that it is in; nil if it is in none.
+func (c *content) suspect(piece int) (src source, number int) {
+	c.mu.Lock()
+	src, number = c.src, c.number
+	c.mu.Unlock()
+	if src == nil || piece >= c.item.Manifest.Pieces() {
+		return nil, 0
+	}
+	src.Doubt(piece)
+	c.doubt(number, piece)
+	return src, number
+}
+
 // mend has a stored piece hashed again, and fetched again when it is damaged: at once where the catalogue knows from where,
 // else when somebody asks for it.
 func (n *Node) mend(ctx context.Context, root piecehash.Root, piece int) {
@@ -80,14 +102,10 @@ func (n *Node) mend(ctx context.Context, root piecehash.Root, piece int) {
 		return
 	}
 	defer n.release(c)
-	c.mu.Lock()
-	src, number := c.src, c.number
-	c.mu.Unlock()
-	if src == nil || piece >= c.item.Manifest.Pieces() {
+	src, number := c.suspect(piece)
+	if src == nil {
 		return
 	}
-	src.Doubt(piece)
-	c.doubt(number, piece)
 	if err := c.check(ctx, src, number, piece); err != nil {
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/dunlin-project/dunlin/piecehash"
@@ -131,6 +132,7 @@ type Joined struct {
 	Have piecehash.Bitmap // owned by the receiver
 	Peer Peer
 	RTT  time.Duration // of the link, 0 while unknown
+	Addr netip.Addr    // of the link's other end, without a zone; the zero value while unknown
 }
 
 // Left means that the member's link is gone, or it no longer shares the content. Its claims end with it.

@@ -23,6 +23,7 @@ type transfer struct {
 	told   int64         // of these, what the core knows; belongs to the loop
 
 	key        askKey // of a request; the zero value for a draw
+	from       Joined // the member that was asked; the zero value for a draw
 	size, warn int64  // of a draw: its length, and when the core wants to know
 	warned     atomic.Bool
 }
@@ -78,6 +79,7 @@ func (t *transfer) Piece(i int, b []byte) error {
 		var bad *piecehash.Mismatch
 		if errors.As(err, &bad) {
 			t.tally.corrupt.Add(int64(len(b)))
+			t.complain(i)
 			return err
 		}
 		return &putError{err}
@@ -108,7 +110,7 @@ func (r *run) startAsk(ctx context.Context, a Ask) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	k := askKey{a.Peer, a.Piece}
-	t := &transfer{r: r, key: k, cancel: cancel, kind: &r.count.peers, given: r.watch.counter(a.Peer), limits: r.opt.Limits.of(j.Role)}
+	t := &transfer{r: r, key: k, from: j, cancel: cancel, kind: &r.count.peers, given: r.watch.counter(a.Peer), limits: r.opt.Limits.of(j.Role)}
 	if j.Role == Cache {
 		t.kind = &r.count.cache
 	}

@@ -2,6 +2,8 @@ package fetch_test
 
 import (
 	"context"
+	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
 	"testing"
@@ -30,7 +32,14 @@ type wayside struct {
 
 	mu   sync.Mutex
 	told []int
+	bad  []string
 	left chan struct{}
+}
+
+func (w *wayside) Wronged(by fetch.Joined, piece int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.bad = append(w.bad, fmt.Sprint(by.ID, " ", by.Addr, " ", piece))
 }
 
 func (w *wayside) Linked(nodes int) {
@@ -85,6 +94,41 @@ func TestNodesByTheWay(t *testing.T) {
 		}
 		if stats.From != (fetch.From{Cache: int64(len(data))}) || stats.Waste != 0 || stats.OriginBy != [4]int64{} {
 			t.Errorf("%+v", stats)
+		}
+	})
+}
+
+// liar is a member whose piece 0 is wrong; it leaves with it, as whom the swarm bans.
+type liar struct {
+	site scripted
+	id   fetch.PeerID
+}
+
+func (l liar) Fetch(ctx context.Context, i int, sink fetch.Sink) error {
+	sink.Progress(ctx, 16<<10)
+	err := sink.Piece(i, make([]byte, 16<<10))
+	l.site <- fetch.Left{ID: l.id}
+	return err
+}
+
+// TestAWrongPieceOfANode: of a wrong piece that came over a link its sender is told if it is a caching node, before it is taken for
+// gone; another device is not.
+func TestAWrongPieceOfANode(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		data, m := fetchtest.Content(5, 64<<10, 16<<10)
+		w := &wayside{data: data, m: m, left: make(chan struct{})}
+		site := make(scripted, 16)
+		one := piecehash.NewBitmap(m.Pieces())
+		one.Set(0)
+		site <- fetch.Joined{ID: "device", Have: one.Clone(), Peer: liar{site, "device"}}
+		site <- fetch.Joined{ID: "node", Role: fetch.Cache, Have: one, Peer: liar{site, "node"}, Addr: netip.MustParseAddr("10.0.0.7")}
+		stats, err := fetch.File(t.Context(), fetchtest.NewPart(m), fetch.Options{Self: "me", Site: site, Origin: w})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := []string{"node 10.0.0.7 0"}; !slices.Equal(w.bad, want) {
+			t.Errorf("told %q, want %q: %+v", w.bad, want, stats)
 		}
 	})
 }

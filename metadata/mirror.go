@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"path/filepath"
 	"time"
 
 	"github.com/dunlin-project/dunlin/internal/durable"
@@ -49,7 +50,7 @@ func (m *Mirror) Sync(ctx context.Context, now time.Time) (*Catalogue, error) {
 	if err := durable.MkdirPrivate(m.cfg.Dir); err != nil {
 		return nil, fmt.Errorf("open mirror: %w", err)
 	}
-	store, err := tuf.OpenDir(string(storeDir(m.cfg.Dir, "catalogue-"+t.Publisher, t.Root)))
+	store, err := tuf.OpenDir(filepath.Join(m.cfg.Dir, storeName("catalogue-"+t.Publisher, t.Root)))
 	if err != nil {
 		return nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"time"
 
 	"github.com/dunlin-project/dunlin/internal/fault"
@@ -23,8 +22,8 @@ type syncing struct {
 }
 
 // approvals gets the organisation's repository: the device's ring, and the roots of all trusted publishers.
-func (s *syncing) approvals(ctx context.Context, store tuf.Dir, now time.Time) error {
-	if _, err := tuf.OpenDir(string(store)); err != nil {
+func (s *syncing) approvals(ctx context.Context, store *tuf.Kept, now time.Time) error {
+	if _, err := store.Open(ctx, now); err != nil {
 		return err
 	}
 	cfg := tuf.Config{Anchor: s.client.cfg.Anchor, Store: store, Log: s.client.cfg.Log}
@@ -52,10 +51,10 @@ func (s *syncing) wanted(role string) bool {
 
 // catalogues gets the catalogue of each trusted publisher. One that fails does not keep the others from being got.
 func (s *syncing) catalogues(ctx context.Context) {
-	last, _ := s.client.lastBundle()
+	last, _ := s.client.mem.lastBundle()
 	for _, p := range s.publishers {
 		if p.err != nil { // open finds that by itself
-			s.keep = append(s.keep, s.client.dirsOf(p.name)...)
+			s.keep = append(s.keep, s.client.mem.storesOf(p.name)...)
 			continue
 		}
 		files, err := s.catalogue(ctx, p)
@@ -73,8 +72,11 @@ func (s *syncing) catalogues(ctx context.Context) {
 }
 
 func (s *syncing) catalogue(ctx context.Context, p trusted) (Files, error) {
-	store := s.client.dir("catalogue-"+p.name, p.root)
-	s.keep = append(s.keep, filepath.Base(string(store)))
+	name, store := s.client.mem.store("catalogue-"+p.name, p.root)
+	s.keep = append(s.keep, name)
+	if _, err := store.Open(ctx, s.now); err != nil {
+		return nil, err
+	}
 	u, err := syncCatalogue(ctx, p.root, store, s.sources(CataloguesPath+p.name), s.now, s.client.cfg.Log)
 	if err != nil {
 		return nil, err
@@ -83,10 +85,7 @@ func (s *syncing) catalogue(ctx context.Context, p trusted) (Files, error) {
 }
 
 // syncCatalogue brings one catalogue up to date. It may have run out: to hold and to remove it is still good.
-func syncCatalogue(ctx context.Context, root []byte, store tuf.Dir, sources []tuf.Source, now time.Time, log *slog.Logger) (*tuf.Updater, error) {
-	if _, err := tuf.OpenDir(string(store)); err != nil {
-		return nil, err
-	}
+func syncCatalogue(ctx context.Context, root []byte, store tuf.Store, sources []tuf.Source, now time.Time, log *slog.Logger) (*tuf.Updater, error) {
 	cfg := tuf.Config{Anchor: root, Store: store, Log: log, AllowExpired: true}
 	return tuf.Sync(ctx, cfg, sources, now, func(u *tuf.Updater) error { return u.LoadRoles(ctx, nil) })
 }

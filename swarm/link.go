@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,6 +41,7 @@ type link struct {
 	role    fetch.Role
 	key     int // of our keys, the one that the peer has: of the group that the link is in
 	rtt     time.Duration
+	addr    netip.Addr // of the other end, the zero value if it has none
 	since   time.Time
 
 	wake  chan struct{} // cap 1: writeSite has something to say
@@ -80,7 +82,7 @@ type seat struct {
 func newLink(n *Node, c *conn.Conn, dialled bool, m group.Member) *link {
 	l := &link{
 		node: n, conn: c, peer: c.RemotePeer(), id: fetch.PeerID(c.RemotePeer().String()),
-		dialled: dialled, role: m.Role, key: m.Key, rtt: m.RTT, since: time.Now(),
+		dialled: dialled, role: m.Role, key: m.Key, rtt: m.RTT, addr: addrOf(c), since: time.Now(),
 		wake:  make(chan struct{}, 1),
 		seats: make(map[*Room]*seat), theirs: make(map[uint32]*seat), dirty: make(map[*Room]struct{}),
 	}
@@ -93,6 +95,14 @@ func newLink(n *Node, c *conn.Conn, dialled bool, m group.Member) *link {
 		Memory: n.memory,
 	})
 	return l
+}
+
+func addrOf(c *conn.Conn) netip.Addr {
+	a, err := netip.ParseAddrPort(c.RemoteAddr())
+	if err != nil {
+		return netip.Addr{}
+	}
+	return a.Addr().Unmap().WithZone("")
 }
 
 // Peer implements table.Link.

@@ -226,7 +226,7 @@ func (r *Room) shut() {
 // joined is the member as fetch sees it.
 func (r *Room) joined(id fetch.PeerID, m *memberState) fetch.Joined {
 	return fetch.Joined{
-		ID: id, Role: m.link.role, Have: m.have.Clone(), RTT: m.link.rtt,
+		ID: id, Role: m.link.role, Have: m.have.Clone(), RTT: m.link.rtt, Addr: m.link.addr,
 		Peer: &source{room: r, link: m.link},
 	}
 }

@@ -2,6 +2,7 @@ package approved
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -189,14 +190,18 @@ func (c *Catalogue) Find(root piecehash.Root) (*cachenode.Item, error) {
 	return &cachenode.Item{Manifest: m, Name: e.name(), Origins: e.Origins, Hints: e.Hints}, nil
 }
 
-// FindOrigin returns the content at a URL: every origin has it at BASE/content/ROOT. What is withdrawn is found too, to be
-// refused.
+// FindOrigin returns the content at a URL, which is in the form of urlcache.Canonical: every origin has it at
+// BASE/content/ROOT. What is withdrawn is found too, to be refused.
 func (c *Catalogue) FindOrigin(rawURL string) (piecehash.Root, bool) {
 	u, err := url.Parse(rawURL)
-	if err != nil || path.Base(path.Dir(u.Path)) != "content" {
+	if err != nil {
 		return piecehash.Root{}, false
 	}
-	root, err := piecehash.ParseRoot(path.Base(u.Path))
+	folder, name := path.Split(u.EscapedPath()) // an escaped slash is none
+	if !strings.HasSuffix(folder, "/content/") {
+		return piecehash.Root{}, false
+	}
+	root, err := piecehash.ParseRoot(name)
 	return root, err == nil && c.ledger().byRoot[root] != nil
 }
 
@@ -266,7 +271,11 @@ func (c *Catalogue) Sync(ctx context.Context, gate *httpfallback.Gate) error {
 	c.status.Err = err
 	synced, expires := c.status.Synced, c.status.Expires
 	c.mu.Unlock()
-	if err != nil && ctx.Err() == nil {
+	switch {
+	case err == nil || ctx.Err() != nil:
+	case errors.Is(err, metadata.ErrUnsaved):
+		c.log.WarnContext(ctx, "approvals are up to date, but a restart forgets them", slog.Any("err", err))
+	default:
 		c.log.WarnContext(ctx, "approvals could not be brought up to date, going on with what was last verified",
 			slog.Any("err", err), slog.Time("verified", synced), slog.Time("expires", expires))
 	}
@@ -283,12 +292,15 @@ func (c *Catalogue) sync(ctx context.Context, gate *httpfallback.Gate, now time.
 	if err != nil {
 		return err
 	}
+	if mine := c.ledger(); mine.Synced.After(old.Synced) { // it could not be written
+		old = mine
+	}
 	got, errs := c.source.Sync(ctx, now)
 	if got.View == nil {
 		return fault.WorstOf(errs...)
 	}
 	known := learn(old, got.View, c.cfg.Rings, c.cfg.Content)
-	if len(errs) > 0 && !old.Synced.IsZero() { // it may be the last good view that was looked at again
+	if worst := fault.WorstOf(errs...); worst != nil && !errors.Is(worst, metadata.ErrUnsaved) && !old.Synced.IsZero() { // it may be the last good view that was looked at again
 		known.Synced = old.Synced
 	}
 	unkept := known.write(c.file()) // a full disk must not keep a withdrawal from being heeded

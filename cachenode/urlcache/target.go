@@ -114,18 +114,13 @@ func Meant(r *http.Request) []string {
 	if err != nil {
 		return nil
 	}
-	return []string{t.url("http"), t.url("https")}
-}
-
-// Canonical returns a URL of http or https with its scheme and host in their one usual form; ok is false for what no request
-// can mean.
-func Canonical(rawURL string) (_ string, ok bool) {
-	u, err := url.Parse(rawURL)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.User != nil {
-		return "", false
+	var out []string
+	for _, scheme := range []string{"http", "https"} {
+		if one, ok := Canonical(t.url(scheme)); ok {
+			out = append(out, one)
+		}
 	}
-	host, port, ok := parseHost(u.Host)
-	return target{host, port, u.RequestURI()}.url(u.Scheme), ok
+	return out
 }
 
 // takeParam takes the parameter out of a query. It must be there once, in plain writing: of two, this node and the origin

@@ -6,8 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -19,9 +17,6 @@ import (
 
 // noPatience lets an attempt at a node end with its first failure: there are others, and the origin.
 const noPatience = time.Millisecond
-
-// complainTimeout is how long telling a node about a wrong piece may take.
-const complainTimeout = 2 * time.Second
 
 // source is one content at one node. httpfallback.Origin is.
 type source interface {
@@ -45,6 +40,7 @@ type Via struct {
 	runs   map[*passage]bool // under way
 	left   []source          // of places that have moved
 	lie    error             // of a node that sent a wrong piece
+	told   []<-chan struct{} // closed when a member has been told of its wrong piece
 }
 
 // place is the content at one node.
@@ -78,8 +74,9 @@ func (h *Hosts) origin(url string, c piecehash.Content) (source, error) {
 	return o, nil
 }
 
-// Close lets go of connections. The Via must not be used after it.
+// Close lets go of connections, when members have been told of their wrong pieces. The Via must not be used after it.
 func (v *Via) Close() error {
+	v.awaitTold(v.hosts.ctx)
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	var errs []error
@@ -119,6 +116,7 @@ func (v *Via) isLinked() bool {
 func (v *Via) Fetch(ctx context.Context, first, count int, why fetch.Reason, sink fetch.Sink) error {
 	if !v.isLinked() {
 		v.hosts.await(ctx)
+		v.awaitTold(ctx)
 	}
 	at, end := first, first+count
 	for tried := make(map[*host]bool); at < end; {
@@ -275,7 +273,7 @@ func (v *Via) pass(ctx context.Context, o *host, p *place, at, end int, why fetc
 	case err == nil || run.wasCut() || v.isTried(p):
 	case fault.Is(err, fault.Untrusted):
 		v.hosts.ban(ctx, o, base, err)
-		v.complain(ctx, base, run.wrong)
+		v.hosts.complain(ctx, base, v.content.Root(), run.wrong)
 		v.mu.Lock()
 		v.lie = err
 		v.mu.Unlock()
@@ -283,17 +281,6 @@ func (v *Via) pass(ctx context.Context, o *host, p *place, at, end int, why fetc
 		return run.next, v.judge(ctx, o, p, base, err)
 	}
 	return run.next, nil
-}
-
-// complain tells a node that a piece of its was wrong, which is how it learns that its disk has lost it. One that lies on purpose
-// learns nothing new.
-func (v *Via) complain(ctx context.Context, base string, piece int) {
-	ctx, cancel := context.WithTimeout(ctx, complainTimeout)
-	defer cancel()
-	url := strings.TrimSuffix(base, "/") + "/complain/" + v.content.Root().String() + "?piece=" + strconv.Itoa(piece)
-	if _, err := v.hosts.gate.Post(ctx, url); err != nil {
-		v.log.DebugContext(ctx, "a caching node does not hear a complaint", slog.String("host", base), slog.Any("err", err))
-	}
 }
 
 // judge finds out what a failure was: of the node, or about this content. Where it has only failed, the source itself says when

@@ -23,11 +23,15 @@ const retryEvery = 50 * time.Millisecond
 // Lock is a held lock. Release gives it back; a Lock must not be copied.
 type Lock struct{ f *os.File }
 
-// Acquire takes the exclusive lock on the file path, which it makes (0600) when it is missing and never removes. It waits
+// Acquire takes the exclusive lock on the file path, which it makes (0600) when it is missing and never removes. One that
+// is there can be locked on a read-only disk too. It waits
 // up to Patience, or until ctx is done; then the error is of kind fault.Unavailable. The lock belongs to this call, not
 // to the process: a second Acquire in the same process waits too.
 func Acquire(ctx context.Context, path string) (*Lock, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if errors.Is(err, unix.EROFS) { // what is guarded may still be read, and the lock needs no writing
+		f, err = os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open lock: %w", err)
 	}

@@ -13,8 +13,8 @@ import (
 // was enrolled with. Depots and pins change through signed metadata; should that ever lead nowhere, the machine still finds
 // home. Neither is trusted: every byte is verified against the anchor. One goroutine at a time may call its methods.
 type Source struct {
-	cfg  metadata.ClientConfig // with the depots that the machine was enrolled with
-	home *metadata.Client
+	log  *slog.Logger
+	home *metadata.Client // that asks the depots the machine was enrolled with
 }
 
 // NewSource checks the configuration, which names the depots that the machine was enrolled with. It asks nobody.
@@ -23,7 +23,7 @@ func NewSource(cfg metadata.ClientConfig) (*Source, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	home, err := metadata.NewClient(cfg)
-	return &Source{cfg, home}, err
+	return &Source{cfg.Log, home}, err
 }
 
 // Last returns the last good view, or nil: there is none, or it has run out.
@@ -43,16 +43,21 @@ type Synced struct {
 }
 
 // Sync asks one place after the other, and stops at the first that has news without fault. The errors are of those that have
-// not, to be reported; with a view the work goes on.
+// not, to be reported; with a view the work goes on. News that could not be saved are news: then the only error is
+// metadata.ErrUnsaved.
 func (s *Source) Sync(ctx context.Context, now time.Time) (Synced, []error) {
 	var best Synced
 	var errs []error
 	for _, client := range s.clients(now) {
 		view, bundle, err := client.Sync(ctx, now)
-		if err == nil {
+		unsaved := errors.Is(err, metadata.ErrUnsaved)
+		if err == nil || unsaved {
 			if len(errs) > 0 {
-				s.cfg.Log.WarnContext(ctx, "the depots that the organisation has signed cannot be used, those of the configuration can",
+				s.log.WarnContext(ctx, "the depots that the organisation has signed cannot be used, those of the configuration can",
 					slog.Any("err", errors.Join(errs...)))
+			}
+			if unsaved {
+				return Synced{view, bundle, client}, []error{err}
 			}
 			return Synced{view, bundle, client}, nil
 		}
@@ -73,11 +78,10 @@ func (s *Source) clients(now time.Time) []*metadata.Client {
 	if last == nil || len(last.Fleet().Depots) == 0 {
 		return []*metadata.Client{s.home}
 	}
-	cfg, fleet := s.cfg, last.Fleet()
-	cfg.Depots, cfg.CA, cfg.Pins = fleet.Depots, []byte(fleet.CA), fleet.Pins
-	signed, err := metadata.NewClient(cfg)
+	fleet := last.Fleet()
+	signed, err := s.home.With(fleet.Depots, []byte(fleet.CA), fleet.Pins)
 	if err != nil {
-		s.cfg.Log.Warn("the depots that the organisation has signed cannot be used", slog.Any("err", err))
+		s.log.Warn("the depots that the organisation has signed cannot be used", slog.Any("err", err))
 		return []*metadata.Client{s.home}
 	}
 	return []*metadata.Client{signed, s.home}
