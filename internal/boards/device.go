@@ -33,8 +33,8 @@ func glance() []Panel {
 			Description: "Devices and cache nodes that it is connected with.",
 		},
 		{
-			Kind: Stat, Title: "Since the last good cycle", Unit: Seconds, Queries: one(`max(time() - dunlin_last_good_cycle_timestamp_seconds{instance="$instance"})`),
-			Description: "How long ago a cycle ended in which nothing went wrong.",
+			Kind: Stat, Title: "Since the last good cycle", Unit: Seconds, Queries: one(`max(time() - (dunlin_last_good_cycle_timestamp_seconds{instance="$instance"} > 0))`),
+			Description: "How long ago a cycle ended in which nothing went wrong. Nothing before the first.",
 		},
 		{
 			Kind: Stat, Title: "Approvals hold for", Unit: Seconds, Queries: one(`min(dunlin_metadata_expiry_timestamp_seconds{instance="$instance",role="approvals"}) - time()`),

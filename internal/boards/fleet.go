@@ -1,5 +1,11 @@
 package boards
 
+// staleDevices counts devices as the alert of that name does. The time of the last good cycle is zero before the first: such a device
+// counts when it was the same four hours ago, and with zero otherwise, so that there is a figure for a fleet of new devices too.
+const staleDevices = `sum(time() - (dunlin_last_good_cycle_timestamp_seconds{site=~"$site"} > 0) > bool 14400 ` +
+	`or (dunlin_last_good_cycle_timestamp_seconds{site=~"$site"} offset 4h == bool 0) and dunlin_last_good_cycle_timestamp_seconds{site=~"$site"} == 0 ` +
+	`or dunlin_last_good_cycle_timestamp_seconds{site=~"$site"} == 0)`
+
 func fleet() Board {
 	return Board{
 		File: "fleet.json", UID: "dunlin-fleet", Title: "Dunlin: the fleet",
@@ -80,8 +86,8 @@ func compared() []Panel {
 func devices() []Panel {
 	return []Panel{
 		{
-			Kind: Stat, Title: "Stale devices", Unit: Count, Queries: one(`sum(time() - dunlin_last_good_cycle_timestamp_seconds{site=~"$site"} > bool 14400)`),
-			Description: "Devices without a good cycle for four hours, of those that answer.",
+			Kind: Stat, Title: "Stale devices", Unit: Count, Queries: one(staleDevices),
+			Description: "Devices without a good cycle for four hours, of those that answer. One in its first cycle is not stale yet.",
 		},
 		{
 			Kind: Stat, Title: "Silent devices", Unit: Count, Queries: one(`sum(up{job="dunlin-agent",site=~"$site"} == bool 0)`),

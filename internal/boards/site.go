@@ -117,7 +117,7 @@ func health() []Panel {
 			Description: "How long the newest signed metadata that a device of the site has still holds. The depot signs approvals anew when half of three days is over; at zero nothing is installed any more.",
 		},
 		{
-			Kind: Lines, Title: "Since the last good cycle", Unit: Seconds, Queries: one(`max(time() - dunlin_last_good_cycle_timestamp_seconds{site=~"$site"})`),
+			Kind: Lines, Title: "Since the last good cycle", Unit: Seconds, Queries: one(`max(time() - (dunlin_last_good_cycle_timestamp_seconds{site=~"$site"} > 0))`),
 			Description: "How long ago the device that is furthest behind last went through a cycle in which nothing went wrong.",
 		},
 		{
