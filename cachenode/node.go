@@ -1,6 +1,7 @@
 package cachenode
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,7 +38,7 @@ const (
 	checkers      = 4                // pieces that are in memory to be hashed, at once
 	retryAfter    = 5 * time.Second  // content that could not be fetched is not tried again before
 	retryMost     = 10 * time.Minute // nor, where nobody asks, after pauses that double up to this
-	refreshEvery  = 10 * time.Second // between two looks at the catalogue
+	refreshEvery  = 10 * time.Second // between two looks at the catalogue, if nothing else is said
 	progressEvery = time.Second      // between two words about a fetch
 	runLength     = 16 << 20         // bytes that are sent before the next look at what is there
 	mendRounds    = 3                // how often stored content may turn out damaged when a fetch is finished
@@ -53,6 +54,8 @@ type Config struct {
 	Catalogue Catalogue    // what is known; required
 	// Gate is the door to the origins; required. The caller closes it.
 	Gate *httpfallback.Gate
+	// Refresh is the time between two looks at the catalogue, for what is to be fetched ahead or not given away any more; 0 is 10 s.
+	Refresh time.Duration
 	// Bases are URLs below which every content of the catalogue may be found (BASE/content/ROOT), before its own origins.
 	Bases []string
 	Swarm Swarm // nil: there are no devices around
@@ -228,7 +231,7 @@ func (n *Node) resume(ctx context.Context) {
 
 // upkeep looks at the catalogue again and again, and has fetched what nobody has asked for.
 func (n *Node) upkeep(ctx context.Context) {
-	tick := time.NewTicker(refreshEvery)
+	tick := time.NewTicker(cmp.Or(n.cfg.Refresh, refreshEvery))
 	defer tick.Stop()
 	for {
 		wanted := n.cfg.Catalogue.Refresh(ctx)

@@ -35,6 +35,16 @@ type cacheFollow struct {
 	interval time.Duration
 }
 
+// look is the time between two looks at what may be given away: as short as that between two questions to the depot, where that is
+// short; zero is the node's own.
+func (o cacheOptions) look() time.Duration {
+	const quick = 5 * time.Second
+	if o.joined && o.interval < quick {
+		return o.interval
+	}
+	return 0
+}
+
 // approvals is where it keeps what it learns.
 func (o cacheOptions) approvals() string { return filepath.Join(o.dir, "approvals") }
 

@@ -59,7 +59,7 @@ func cacheRun(c *cli.Context) (err error) {
 // cacheLive is the life of a node in its groups. It reports whether it ended because the organisation has signed another one.
 func cacheLive(c *cli.Context, opt cacheOptions, key ed25519.PrivateKey, known *cacheKnown, view *cacheView, log *slog.Logger) (again bool, err error) {
 	opt.groups = known.groups(opt)
-	conf := cachenode.Config{Listen: opt.http, Catalogue: known, Prefetch: opt.ahead, Room: opt.room, Scrub: opt.scrub, Tell: view.tell, Version: buildVersion(), Log: log}
+	conf := cachenode.Config{Listen: opt.http, Catalogue: known, Refresh: opt.look(), Prefetch: opt.ahead, Room: opt.room, Scrub: opt.scrub, Tell: view.tell, Version: buildVersion(), Log: log}
 	p, err := newCacheParts(opt, conf, swarm.Config{Key: key, Role: fetch.Cache}, log)
 	if err != nil {
 		return false, err

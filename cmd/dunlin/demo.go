@@ -28,7 +28,7 @@ func demoCommand() *cli.Command {
 			&cli.IntFlag{Name: "devices", Usage: "how many (`N`) devices", Value: 3},
 			&cli.BoolFlag{Name: "keep", Usage: "start a cache node too, leave everything running until interrupted, and say where it is"},
 			&cli.BoolFlag{Name: "load", Usage: "with --keep, publish an update again and again, every other one for a moment to come"},
-			&cli.DurationFlag{Name: "load-every", Usage: "`TIME` from one such update to the next, at least 5s", Value: defaultLoad},
+			&cli.DurationFlag{Name: "load-every", Usage: "`TIME` from one such update to the next, at least 8s", Value: defaultLoad},
 			&cli.BoolFlag{Name: "json", Usage: "print one JSON object at the end"},
 		},
 		Action:      demoAction,

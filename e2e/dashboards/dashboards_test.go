@@ -35,7 +35,7 @@ func TestMain(m *testing.M) { os.Exit(programs.Main(m)) }
 // TestDashboards has a Prometheus watch a demonstration under load and asks it everything that the dashboards ask.
 func TestDashboards(t *testing.T) {
 	lab.Need(t, "prometheus", "promtool")
-	d := loop.StartDemo(t, programs.Path, 6*time.Second)
+	d := loop.StartDemo(t, programs.Path, 8*time.Second)
 	p := startPrometheus(t, d)
 	p.awaits("count(up == 1)", float64(len(d.Places)))
 	d.Approved(updates)

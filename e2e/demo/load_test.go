@@ -20,7 +20,7 @@ const patience = time.Minute
 // site saved is what the files say, and an interrupt ends all of it.
 func TestLoad(t *testing.T) {
 	lab.Need(t)
-	d := loop.StartDemo(t, lab.Binary(t), 6*time.Second)
+	d := loop.StartDemo(t, lab.Binary(t), 8*time.Second)
 	d.Approved(5)
 	checkSavings(t, d)
 	for _, p := range d.Places {

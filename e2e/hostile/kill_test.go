@@ -107,11 +107,11 @@ func TestKilledAtAnyMoment(t *testing.T) {
 					time.Sleep(rand.N(50 * time.Millisecond))
 				})
 			}
-			// Each later than the one before: whoever comes too late for the first finds everything installed ever after.
+			// Each later than the one before, the first at once: whoever comes too late for that finds everything installed ever after.
 			for i := range time.Duration(4) {
 				k.kill(func(p *process) {
 					until(t, "all of it has arrived", func() bool { return p.hasEnded() || k.arrived() })
-					time.Sleep(rand.N(k.install * (i + 1) / 4))
+					time.Sleep(rand.N(k.install*i/4 + 1))
 				})
 			}
 			k.finish()

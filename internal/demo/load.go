@@ -22,7 +22,7 @@ const (
 	loadKeep = 4
 	loadLeast,
 	loadMost = 4 << 20, 24 << 20 // bytes of one
-	loadAhead  = 5 * time.Second // what a node has to fetch before devices may: two of its intervals, and the line
+	loadAhead  = 8 * time.Second // what a node has to fetch before devices may: three of its intervals, and the line
 	loadClient = time.Minute     // an HTTP client's patience with one download
 )
 
