@@ -219,3 +219,41 @@ func TestUnion(t *testing.T) {
 		t.Errorf("of nothing: %v", err)
 	}
 }
+
+// news is a catalogue that wants nothing before a moment.
+type news struct {
+	Catalogue
+	from time.Time
+}
+
+func (c news) Refresh(ctx context.Context) []piecehash.Root {
+	if time.Now().Before(c.from) {
+		return nil
+	}
+	return c.Catalogue.Refresh(ctx)
+}
+
+// TestPrefetchLooksAgain: what a catalogue has come to want is fetched at the next look, which comes as often as is said.
+func TestPrefetchLooksAgain(t *testing.T) {
+	t.Parallel()
+	for refresh, want := range map[time.Duration]time.Duration{0: refreshEvery, 2 * time.Second: 4 * time.Second} {
+		t.Run(refresh.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 1<<20)
+				began := time.Now()
+				w.run(func(c *Config) {
+					c.Prefetch, c.Refresh = Prefetch{On: true}, refresh
+					c.Catalogue = news{c.Catalogue, began.Add(3 * time.Second)}
+				})
+				for len(w.told(Fetching)) == 0 && time.Since(began) < time.Minute {
+					time.Sleep(10 * time.Millisecond)
+				}
+				if took := time.Since(began); took < want || took > want+time.Second {
+					t.Errorf("begins after %v, want %v", took, want)
+				}
+				w.stop()
+			})
+		})
+	}
+}
