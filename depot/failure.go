@@ -16,14 +16,4 @@ func failureOf(err error) *Failure {
 }
 
 // Err is the error again.
-func (f *Failure) Err() error {
-	kind := fault.Kind(f.Kind)
-	if kind < fault.Internal || kind > fault.Install {
-		kind = fault.Internal
-	}
-	err := fault.New(kind, "%s", f.Text)
-	if f.Hint != "" {
-		err = fault.WithHint(err, "%s", f.Hint)
-	}
-	return err
-}
+func (f *Failure) Err() error { return fault.Again(f.Kind, f.Text, f.Hint) }

@@ -78,23 +78,11 @@ func follow(body io.Reader, tell func(urlcache.Warmth)) error {
 			return fault.WithHint(fault.New(fault.Unavailable, "the node has ended meanwhile: %w", err), "start it and run the command again")
 		}
 		if l.Error != "" {
-			return l.err()
+			return fault.Again(l.Kind, l.Error, l.Hint)
 		}
 		tell(l.Warmth)
 		if l.Done {
 			return nil
 		}
 	}
-}
-
-func (l line) err() error {
-	kind := fault.Kind(l.Kind)
-	if kind < fault.Internal || kind > fault.Install {
-		kind = fault.Internal
-	}
-	err := fault.New(kind, "%s", l.Error)
-	if l.Hint != "" {
-		err = fault.WithHint(err, "%s", l.Hint)
-	}
-	return err
 }

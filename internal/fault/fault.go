@@ -95,6 +95,20 @@ func Of(err error) Kind {
 // Is reports whether err has the given kind.
 func Is(err error, k Kind) bool { return Of(err) == k }
 
+// Again is an error again that was taken apart for another process: its kind, its text and its hint ("" for none). A kind that is none
+// is Internal.
+func Again(kind int, text, hint string) error {
+	k := Kind(kind)
+	if k < Internal || k > Install {
+		k = Internal
+	}
+	err := New(k, "%s", text)
+	if hint != "" {
+		err = WithHint(err, "%s", hint)
+	}
+	return err
+}
+
 // Hint returns the outermost hint of err, or "".
 func Hint(err error) string {
 	for err != nil {

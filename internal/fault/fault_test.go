@@ -82,3 +82,23 @@ func TestWorstOf(t *testing.T) {
 		}
 	}
 }
+
+// TestAgain: an error comes out of its parts as it was taken apart; a kind that nobody has is a fault of ours.
+func TestAgain(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		kind int
+		hint string
+		want fault.Kind
+	}{
+		"with a hint":       {int(fault.Refused), "ask 100% of them", fault.Refused},
+		"without one":       {int(fault.Unavailable), "", fault.Unavailable},
+		"a kind too large":  {int(fault.Install) + 1, "", fault.Internal},
+		"a kind that is no": {0, "", fault.Internal},
+	} {
+		err := fault.Again(c.kind, "50% done", c.hint)
+		if fault.Of(err) != c.want || err.Error() != "50% done" || fault.Hint(err) != c.hint {
+			t.Errorf("%s: %v, %q, hint %q", name, fault.Of(err), err, fault.Hint(err))
+		}
+	}
+}
