@@ -269,10 +269,8 @@ func (n *Node) forbids(root piecehash.Root) bool {
 
 // Warm returns when content is in the store, whole and every piece of it hashed. Run must be called, before or soon after.
 func (n *Node) Warm(ctx context.Context, root piecehash.Root) error {
-	select {
-	case <-n.lives.Begun():
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := n.lives.Await(ctx); err != nil {
+		return err
 	}
 	c, err := n.take(root)
 	if err != nil {

@@ -134,7 +134,7 @@ func (w *world) run(change func(*Config)) {
 		}
 	})
 	wg.Go(func() { _ = publicweb.Serve(ctx, srv, func() error { return srv.Serve(w.pipes) }) })
-	<-n.lives.Begun()
+	_ = n.lives.Await(ctx) // which ends only after it
 	w.stop = sync.OnceFunc(func() {
 		cancel()
 		w.client.CloseIdleConnections()

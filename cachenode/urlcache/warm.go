@@ -27,10 +27,8 @@ type Warmth struct {
 // called, before or soon after. What would be refused by HTTP is refused here, and so is what may not be kept; all else that
 // goes wrong is unavailable, untrusted if the origin's answers do not fit together, or usage if the URL is none.
 func (c *Cache) Warm(ctx context.Context, rawURL string, tell func(Warmth)) error {
-	select {
-	case <-c.lives.Begun():
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := c.lives.Await(ctx); err != nil {
+		return err
 	}
 	u, err := c.permit(rawURL)
 	if err != nil {

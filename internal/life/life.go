@@ -19,8 +19,15 @@ type Life struct {
 // New returns a life that has not begun.
 func New() *Life { return &Life{begun: make(chan struct{})} }
 
-// Begun is closed when the life begins.
-func (l *Life) Begun() <-chan struct{} { return l.begun }
+// Await waits until the life begins. The error is ctx's.
+func (l *Life) Await(ctx context.Context) error {
+	select {
+	case <-l.begun:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 
 // Begin begins the life, once. ctx is that of Run.
 func (l *Life) Begin(ctx context.Context) {
