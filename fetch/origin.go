@@ -144,13 +144,14 @@ func (d *Core) drawOrigin(now time.Duration) {
 	d.origin.since = cmp.Or(d.origin.since, max(now, 1))
 	rate := d.siteRate(now)
 	d.origin.best = max(d.origin.best, rate)
-	if d.siteStreams() >= minStreams {
-		d.origin.wide = max(d.origin.wide, rate)
-	}
 	if d.originRate.lived(now, time.Second) { // the first bytes come late and all at once, and look fast
 		d.origin.mine = max(d.origin.mine, d.originRate.rate(now))
 	}
-	d.width.adapt(now, d.siteStreams(), d.mostStreams(now), rate)
+	active := d.siteStreams()
+	if active >= minStreams {
+		d.origin.wide = max(d.origin.wide, rate)
+	}
+	d.width.adapt(now, active, d.mostStreams(now), rate)
 	d.judgeLAN(now)
 	d.cutIdle(now)
 	for _, st := range slices.Clone(d.streams) {

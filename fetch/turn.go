@@ -281,8 +281,10 @@ func (d *Core) mayOpen(now time.Duration) bool {
 // already leave it nothing, and what it draws would be the last of the file. A claim of which nothing is heard fills no line: its
 // owner's link may be cut.
 func (d *Core) lineFull(now time.Duration) bool {
-	rate := d.originRate.rate(now) + d.heardRate(now, 2*claimEvery)
-	return d.origin.wide > 0 && !d.crowded(now) && rate >= fullLine*d.origin.wide
+	if d.origin.wide == 0 || d.crowded(now) {
+		return false
+	}
+	return d.originRate.rate(now)+d.heardRate(now, 2*claimEvery) >= fullLine*d.origin.wide
 }
 
 // turn is how long this device leaves an idle line to those that rank above it. Where nobody has drawn anything yet the line is
