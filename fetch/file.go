@@ -65,6 +65,7 @@ func File(ctx context.Context, part Part, opt Options) (Stats, error) {
 		opt: opt, part: part, m: m, start: time.Now(),
 		events: make(chan event, eventQueue),
 		peers:  make(map[PeerID]Joined),
+		knows:  make(map[PeerID]*probation),
 		asks:   make(map[askKey]*transfer),
 		draws:  make(map[int]*transfer),
 		watch:  newWatcher(opt.Watch),
@@ -100,6 +101,7 @@ type run struct {
 	resumed int64
 
 	peers map[PeerID]Joined
+	knows map[PeerID]*probation // of all who were ever asked
 	asks  map[askKey]*transfer
 	draws map[int]*transfer
 	watch *watcher // nil when nobody looks

@@ -22,9 +22,10 @@ type transfer struct {
 	held   atomic.Int32  // a limit holds it: that nothing arrives is our own doing
 	told   int64         // of these, what the core knows; belongs to the loop
 
-	key        askKey // of a request; the zero value for a draw
-	from       Joined // the member that was asked; the zero value for a draw
-	size, warn int64  // of a draw: its length, and when the core wants to know
+	key        askKey     // of a request; the zero value for a draw
+	from       Joined     // the member that was asked; the zero value for a draw
+	probation  *probation // of that member; a new one for each draw
+	size, warn int64      // of a draw: its length, and when the core wants to know
 	warned     atomic.Bool
 }
 
@@ -74,9 +75,12 @@ func (t *transfer) arrived(n int) {
 
 // Piece implements Sink.
 func (t *transfer) Piece(i int, b []byte) error {
-	fresh, err := t.r.part.Put(i, b)
+	fresh, err := t.probation.put(func() (bool, error) { return t.r.part.Put(i, b) })
 	if err != nil {
 		var bad *piecehash.Mismatch
+		if errors.Is(err, errLiar) {
+			return err // what has come of it counts as cut
+		}
 		if errors.As(err, &bad) {
 			t.tally.corrupt.Add(int64(len(b)))
 			t.complain(i)
@@ -110,7 +114,7 @@ func (r *run) startAsk(ctx context.Context, a Ask) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	k := askKey{a.Peer, a.Piece}
-	t := &transfer{r: r, key: k, from: j, cancel: cancel, kind: &r.count.peers, given: r.watch.counter(a.Peer), limits: r.opt.Limits.of(j.Role)}
+	t := &transfer{r: r, key: k, from: j, probation: r.probationOf(a.Peer), cancel: cancel, kind: &r.count.peers, given: r.watch.counter(a.Peer), limits: r.opt.Limits.of(j.Role)}
 	if j.Role == Cache {
 		t.kind = &r.count.cache
 	}
@@ -125,7 +129,7 @@ func (r *run) startAsk(ctx context.Context, a Ask) {
 
 func (r *run) startDraw(ctx context.Context, a Draw) {
 	ctx, cancel := context.WithCancel(ctx)
-	t := &transfer{r: r, cancel: cancel, kind: &r.count.origin[a.Why], warn: a.Warn, limits: only(r.opt.Limits.Own, r.opt.Limits.Total)}
+	t := &transfer{r: r, probation: &probation{}, cancel: cancel, kind: &r.count.origin[a.Why], warn: a.Warn, limits: only(r.opt.Limits.Own, r.opt.Limits.Total)}
 	t.tally = t.kind
 	for i := a.First; i < a.First+a.Count; i++ {
 		t.size += r.m.PieceSize(i)
@@ -180,6 +184,8 @@ func (e askEnded) apply(r *run, now time.Duration) {
 		res, retry = AskBusy, busy.RetryAfter
 	case errors.Is(e.err, ErrAbsent):
 		res = AskAbsent
+	case errors.Is(e.err, errLiar):
+		res = AskBad // the first bad piece says why; its end may come after this one
 	case errors.As(e.err, &bad):
 		res = AskBad
 		r.watch.left(e.key.peer, Liar)
