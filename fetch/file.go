@@ -178,6 +178,9 @@ func (r *run) drain() {
 		select {
 		case <-r.events:
 		case <-done:
+			for _, t := range r.draws {
+				r.noteCut(t)
+			}
 			return
 		}
 	}
@@ -235,6 +238,14 @@ func (r *run) cutDraw(id int) {
 	if t := r.draws[id]; t != nil {
 		delete(r.draws, id)
 		t.cancel()
+		r.noteCut(t)
+	}
+}
+
+// noteCut logs that the rest of an origin range is not wanted: the origin may have counted more of it than has come.
+func (r *run) noteCut(t *transfer) {
+	if got := t.got.Load(); got < t.size {
+		r.opt.Log.Debug("origin range cut", "missing", t.size-got)
 	}
 }
 

@@ -9,12 +9,13 @@ func TestReadTold(t *testing.T) {
 	t.Parallel()
 	s := readTold(`{"event":"listening","addrs":["/ip4/10.77.0.12/tcp/7680/p2p/X"]}
 time=2026-11-28T04:39:41.041Z level=DEBUG msg="origin range" first=29 count=2 why=own
+time=2026-11-28T04:39:41.941Z level=DEBUG msg="origin range cut" missing=70000
 time=2026-11-28T04:39:42.041Z level=WARN msg="peer sent a bad piece" peer=A piece=3 err="no"
 time=2026-11-28T04:39:42.041Z level=WARN msg="peer sent a bad piece" peer=B piece=3 err="no"
 time=2026-11-28T04:39:42.041Z level=WARN msg="peer sent a bad piece" peer=A piece=4 err="no"
 {"event":"done","file":"f","bytes":7,"from":{"origin":5,"cache":0,"peers":4},"waste":2}
 `)
-	if !s.done || s.from.Origin != 5 || s.from.Peers != 4 || s.waste != 2 || s.bad != 2 || len(s.draws) != 1 {
+	if !s.done || s.from.Origin != 5 || s.from.Peers != 4 || s.waste != 2 || s.bad != 2 || len(s.draws) != 1 || s.cut != 1 {
 		t.Fatalf("%+v", s)
 	}
 	want := draw{time.Date(2026, 11, 28, 4, 39, 41, 41e6, time.UTC), 29, 2, "own"}

@@ -22,7 +22,7 @@ type outcome struct {
 	Idle     float64          `json:"idle"`               // share of the machine's CPU time
 	Waste    int64            `json:"waste"`              // bytes, where the client says so
 	Peak     int64            `json:"peak_rss"`           // bytes, of the worst device; 0 unknown
-	Broken   int              `json:"broken"`             // answers of the origin that were broken off
+	Broken   int              `json:"broken"`             // answers of the origin that were broken off, by its log or a device's; one may be in both
 	Because  map[string]int64 `json:"because,omitempty"`  // logged bytes by reason
 	Bad      int              `json:"bad"`                // bad pieces that one device took from one other, at most
 	Logged   int64            `json:"logged"`             // payload bytes that the origin has logged
@@ -47,6 +47,7 @@ type told struct {
 	from  struct{ Origin, Cache, Peers int64 }
 	waste int64
 	draws []draw
+	cut   int // of these, those that it broke off, or that broke
 	bad   int // bad pieces, at most from one peer
 }
 
@@ -67,6 +68,8 @@ func readTold(out string) (s told) {
 			fmt.Sscanf(line, "waste %d", &s.waste)
 		case strings.Contains(line, `msg="origin range" `):
 			s.draws = append(s.draws, readDraw(line))
+		case strings.Contains(line, `msg="origin range cut"`), strings.Contains(line, `msg="origin range failed"`):
+			s.cut++
 		case strings.Contains(line, `msg="peer sent a bad piece"`):
 			peer := field(line, "peer")
 			bad[peer]++
@@ -104,6 +107,7 @@ func (w *network) score(c line.Count, devices []*line.Device) (o outcome) {
 		s := readTold(d.Out.String())
 		o.Reported += s.from.Origin
 		o.Waste += s.waste
+		o.Broken += s.cut // the origin takes an answer for whole once the kernel has all of it
 		o.Bad = max(o.Bad, s.bad)
 		o.CPU += d.CPU
 		o.Peak = max(o.Peak, d.Peak)
