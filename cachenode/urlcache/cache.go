@@ -39,6 +39,7 @@ const (
 	passFor        = 10 * time.Second // that a URL whose answers are not kept is passed through before it is looked at again
 	retryAfter     = 5 * time.Second  // an origin that has failed is not asked again for a URL before
 	pauseFor       = 10 * time.Second // nothing is kept after the disk has failed or was full
+	believeFor     = 24 * time.Hour   // a slice that was hashed leaves without being hashed again
 )
 
 // Door sends requests to origins. httpfallback.Gate is the real one.
@@ -68,6 +69,8 @@ type Cache struct {
 	name  string // in Via: another node must not have the same
 	allow list
 	grid  grid
+	// believe is believeFor, also a bound for how long what rots while the node runs can leave.
+	believe time.Duration
 
 	passing chan struct{}         // holds one token for each answer that is passed through
 	buffers chan []byte           // for slices that are hashed
@@ -114,7 +117,7 @@ func New(cfg Config) (*Cache, error) {
 	}
 	c := &Cache{
 		cfg: cfg, log: cfg.Log, slice: SliceSize, name: "dunlin-" + newGenerationID(), allow: cfg.Allow,
-		grid:    grid{first: 4, most: 16, streams: 4, ahead: 64 << 20},
+		grid: grid{first: 4, most: 16, streams: 4, ahead: 64 << 20}, believe: believeFor,
 		passing: make(chan struct{}, min(passes, cfg.Streams/2)), buffers: make(chan []byte, checkers),
 		lives: life.New(), entries: make(map[key]*entry), opened: make(map[*entry]struct{}),
 	}

@@ -314,3 +314,21 @@ func TestNames(t *testing.T) {
 		}
 	}
 }
+
+// TestLaterRot: what rots while the cache runs does not leave for ever.
+func TestLaterRot(t *testing.T) {
+	t.Parallel()
+	b := data(62, 20*testSlice+99)
+	w := newWorld(t, b)
+	w.change = func(c *Cache) { c.believe = 300 * time.Millisecond }
+	w.run()
+	wants(t, "cold", w.ask("GET", "/f"), 200, b)
+	fetched := w.gate.Total()
+	edit(t, w.file(kindBytes), func(b []byte) []byte { b[5*testSlice+77] ^= 1; return b })
+	time.Sleep(w.cache.believe)
+	wants(t, "after rot", w.ask("GET", "/f"), 200, b)
+	if got := w.gate.Total() - fetched; got != testSlice {
+		t.Errorf("%d bytes were fetched for one rotten slice of %d", got, testSlice)
+	}
+	wants(t, "mended", w.ask("GET", "/f"), 200, b)
+}

@@ -9,7 +9,7 @@
 //
 // It trusts an origin to be the owner of its URLs, and nothing else that it says: status, Content-Range, lengths and
 // validators of each answer must fit to what was asked, and to the generation. It does not trust the disk: a slice is hashed
-// before it first leaves after a start.
+// before it first leaves after a start, and again every day.
 //
 // Cache.mu guards the table of entries, what is known of each URL, and the account of bytes; generation.mu guards what is there
 // and on its way of one version. Cache.mu is taken first. No I/O is done under either, but closing files that nobody uses any

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/dunlin-project/dunlin/piecehash"
 )
@@ -36,6 +37,7 @@ type generation struct {
 	mu      sync.Mutex       // guards the rest
 	have    piecehash.Bitmap // slices that are on the disk, with their sum
 	checked piecehash.Bitmap // those of them that this process has hashed
+	since   time.Time        // when it last believed in none
 	sum     []sum            // of the slices that are there
 	flights map[int]*flight  // slices that are on their way
 	readers map[*reader]bool // answers under way
@@ -68,8 +70,8 @@ func (c *Cache) newGeneration(e *entry, r record, data, sums *os.File) *generati
 	return &generation{
 		e: e, files: files{c.cfg.Dir, e.key, r.Generation}, is: r.Is, data: data, sums: sums, plain: r.Plain,
 		have: piecehash.NewBitmap(n), checked: piecehash.NewBitmap(n), sum: make([]sum, n),
-		flights: make(map[int]*flight), readers: make(map[*reader]bool), moved: make(chan struct{}), width: c.grid.streams,
-		written: piecehash.NewBitmap(n),
+		since: time.Now(), flights: make(map[int]*flight), readers: make(map[*reader]bool), moved: make(chan struct{}),
+		width: c.grid.streams, written: piecehash.NewBitmap(n),
 	}
 }
 
@@ -167,6 +169,7 @@ func (g *generation) look(r *reader, off int64) (sight, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	r.at = off
+	g.forgetChecks(time.Now())
 	i := int(off / g.e.c.slice)
 	var err error
 	if !g.have.Full() {
@@ -205,7 +208,14 @@ func (g *generation) failure(f *flight) error {
 	return f.err
 }
 
-// check hashes a slice that this process has not seen. A damaged one is no error: it is missing then.
+// forgetChecks has every slice hashed again before it next leaves, when that was long ago: disks rot. g.mu is held.
+func (g *generation) forgetChecks(now time.Time) {
+	if now.Sub(g.since) >= g.e.c.believe {
+		g.checked, g.since = piecehash.NewBitmap(len(g.sum)), now
+	}
+}
+
+// check hashes a slice that this process has not seen, or not lately. A damaged one is no error: it is missing then.
 func (g *generation) check(ctx context.Context, i int) error {
 	c := g.e.c
 	var buf []byte
