@@ -101,7 +101,7 @@ type run struct {
 	resumed int64
 
 	peers map[PeerID]Joined
-	knows map[PeerID]*probation // of all who were ever asked
+	knows map[PeerID]*probation // of these, those who were asked
 	asks  map[askKey]*transfer
 	draws map[int]*transfer
 	watch *watcher // nil when nobody looks
@@ -217,6 +217,7 @@ func (r *run) hear(now time.Duration, h Heard) {
 		r.opt.Log.Debug("member joined", "peer", string(h.ID), "pieces", h.Have.Count())
 	case Left:
 		delete(r.peers, h.ID)
+		delete(r.knows, h.ID)
 		r.watch.left(h.ID, Gone)
 		r.cancelAsks(h.ID)
 		r.opt.Log.Debug("member left", "peer", string(h.ID))

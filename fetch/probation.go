@@ -40,7 +40,8 @@ func (p *probation) put(store func() (bool, error)) (fresh bool, err error) {
 	return fresh, err
 }
 
-// probationOf returns what is known of a member, also of one that was gone in between.
+// probationOf returns what is known of a member. One that leaves and comes again begins anew: strangers without end must not
+// fill the memory, and a liar is banned by then.
 func (r *run) probationOf(p PeerID) *probation {
 	if r.knows[p] == nil {
 		r.knows[p] = &probation{}
