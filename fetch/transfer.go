@@ -24,7 +24,7 @@ type transfer struct {
 
 	key        askKey     // of a request; the zero value for a draw
 	from       Joined     // the member that was asked; the zero value for a draw
-	probation  *probation // of that member; a new one for each draw
+	probation  *probation // of that member; nil for a draw
 	size, warn int64      // of a draw: its length, and when the core wants to know
 	warned     atomic.Bool
 }
@@ -75,7 +75,7 @@ func (t *transfer) arrived(n int) {
 
 // Piece implements Sink.
 func (t *transfer) Piece(i int, b []byte) error {
-	fresh, err := t.probation.put(func() (bool, error) { return t.r.part.Put(i, b) })
+	fresh, err := t.put(i, b)
 	if err != nil {
 		var bad *piecehash.Mismatch
 		if errors.Is(err, errLiar) {
@@ -95,6 +95,14 @@ func (t *transfer) Piece(i int, b []byte) error {
 	t.tally.useful.Add(int64(len(b)))
 	t.post(stored{t, i})
 	return nil
+}
+
+// put stores a piece. What an origin has sent wrong it may send right in the same range, from another mirror.
+func (t *transfer) put(i int, b []byte) (fresh bool, err error) {
+	if t.probation == nil {
+		return t.r.part.Put(i, b)
+	}
+	return t.probation.put(func() (bool, error) { return t.r.part.Put(i, b) })
 }
 
 // post hands an event to the loop; after the end of the fetch drain takes it.
@@ -129,7 +137,7 @@ func (r *run) startAsk(ctx context.Context, a Ask) {
 
 func (r *run) startDraw(ctx context.Context, a Draw) {
 	ctx, cancel := context.WithCancel(ctx)
-	t := &transfer{r: r, probation: &probation{}, cancel: cancel, kind: &r.count.origin[a.Why], warn: a.Warn, limits: only(r.opt.Limits.Own, r.opt.Limits.Total)}
+	t := &transfer{r: r, cancel: cancel, kind: &r.count.origin[a.Why], warn: a.Warn, limits: only(r.opt.Limits.Own, r.opt.Limits.Total)}
 	t.tally = t.kind
 	for i := a.First; i < a.First+a.Count; i++ {
 		t.size += r.m.PieceSize(i)
