@@ -237,23 +237,31 @@ func TestAMuteDeviceHoldsUpNobody(t *testing.T) {
 	})
 }
 
+// besideALiar fetches where the only other member lies, into a part by way of what may be another face of it.
+func besideALiar(t *testing.T, data []byte, part *fetchtest.Part, face fetch.Part) fetch.Stats {
+	t.Helper()
+	m := part.Manifest()
+	web := &fetchtest.WebServer{M: m, Data: data, Line: fetchtest.NewPipe(mbit100), RTT: 10 * time.Millisecond}
+	lan := &fetchtest.LAN{Delay: 200 * time.Microsecond}
+	liar := lan.Join("liar", fetchtest.FullPart(m, data), fetchtest.NewPipe(gbit))
+	liar.Lying = true
+	defer liar.Leave()
+	d := lan.Join("victim", part, nil)
+	defer d.Leave()
+	st, err := fetch.File(t.Context(), face, fetch.Options{Self: d.ID, Site: d, Origin: web})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st
+}
+
 // TestALiarIsDropped: one bad piece at most, and the file is right.
 func TestALiarIsDropped(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		data, m := fetchtest.Content(7, 16*mib, 0)
-		web := &fetchtest.WebServer{M: m, Data: data, Line: fetchtest.NewPipe(mbit100), RTT: 10 * time.Millisecond}
-		lan := &fetchtest.LAN{Delay: 200 * time.Microsecond}
-		liar := lan.Join("liar", fetchtest.FullPart(m, data), fetchtest.NewPipe(gbit))
-		liar.Lying = true
-		defer liar.Leave()
 		part := fetchtest.NewPart(m)
-		d := lan.Join("victim", part, nil)
-		defer d.Leave()
-		st, err := fetch.File(t.Context(), part, fetch.Options{Self: d.ID, Site: d, Origin: web})
-		if err != nil {
-			t.Fatal(err)
-		}
+		st := besideALiar(t, data, part, part)
 		if !part.Bitmap().Full() || st.Useful() != m.Length() {
 			t.Errorf("useful %d of %d", st.Useful(), m.Length())
 		}

@@ -24,18 +24,8 @@ func TestOneBadPieceOfALiar(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		data, m := fetchtest.Content(8, 16*mib, 0)
-		web := &fetchtest.WebServer{M: m, Data: data, Line: fetchtest.NewPipe(mbit100), RTT: 10 * time.Millisecond}
-		lan := &fetchtest.LAN{Delay: 200 * time.Microsecond}
-		liar := lan.Join("liar", fetchtest.FullPart(m, data), fetchtest.NewPipe(gbit))
-		liar.Lying = true
-		defer liar.Leave()
-		part := slowPart{fetchtest.NewPart(m)}
-		d := lan.Join("victim", part.Part, nil)
-		defer d.Leave()
-		st, err := fetch.File(t.Context(), part, fetch.Options{Self: d.ID, Site: d, Origin: web})
-		if err != nil {
-			t.Fatal(err)
-		}
+		part := fetchtest.NewPart(m)
+		st := besideALiar(t, data, part, slowPart{part})
 		if got := st.Uses.Peers.Corrupt; got != m.PieceLength() {
 			t.Errorf("%d bad pieces of one liar were checked, want 1", got/m.PieceLength())
 		}
